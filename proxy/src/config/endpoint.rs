@@ -1,0 +1,141 @@
+//! The database servers.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::error::{Fault, nearest};
+use super::name::{check_unique, name};
+use super::tls::{RawServerTls, resolve_server_tls};
+use super::{Address, Pool, ServerTls, size};
+
+/// One database server, or a provider's address for a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// What metrics, logs and errors call it. Unique.
+    pub name: String,
+    /// Where it is.
+    pub address: Address,
+    /// The region that it is in.
+    pub region: String,
+    /// What it is for.
+    pub role: Role,
+    /// How connections to it are encrypted.
+    pub tls: ServerTls,
+    /// The most connections to it for one user.
+    pub max_connections: usize,
+}
+
+/// What an endpoint is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes the writes.
+    Writer,
+    /// Answers reads.
+    Reader,
+}
+
+impl Role {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Writer => "writer",
+            Role::Reader => "reader",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEndpoint {
+    #[serde(deserialize_with = "name")]
+    name: Spanned<String>,
+    address: Address,
+    #[serde(deserialize_with = "name")]
+    region: Spanned<String>,
+    role: Spanned<Role>,
+    tls: Option<Spanned<RawServerTls>>,
+    #[serde(default, deserialize_with = "size::optional_count")]
+    max_connections: Option<usize>,
+}
+
+/// Checks the endpoints against each other and fills in what they have in common.
+pub(super) fn resolve_endpoints(
+    raw: Vec<RawEndpoint>,
+    region: &Spanned<String>,
+    server_tls: &ServerTls,
+    pool: &Pool,
+    folder: &Path,
+) -> Result<Vec<Endpoint>, Fault> {
+    check_unique("endpoint", raw.iter().map(|endpoint| &endpoint.name))?;
+    check_one_writer(&raw)?;
+    check_region(&raw, region)?;
+    raw.into_iter()
+        .map(|endpoint| {
+            Ok(Endpoint {
+                name: endpoint.name.into_inner(),
+                address: endpoint.address,
+                region: endpoint.region.into_inner(),
+                role: endpoint.role.into_inner(),
+                tls: match endpoint.tls {
+                    Some(tls) => resolve_server_tls(tls, folder)?,
+                    None => server_tls.clone(),
+                },
+                max_connections: endpoint.max_connections.unwrap_or(pool.max_connections),
+            })
+        })
+        .collect()
+}
+
+fn check_one_writer(endpoints: &[RawEndpoint]) -> Result<(), Fault> {
+    let mut writers = endpoints
+        .iter()
+        .filter(|endpoint| *endpoint.role.get_ref() == Role::Writer);
+    match (endpoints.first(), writers.next(), writers.next()) {
+        (_, Some(_), None) => Ok(()),
+        (None, ..) => Err(Fault::new(
+            0..0,
+            "no endpoint; add an [[endpoints]] table with `name`, `address`, `region` \
+             and `role = \"writer\"`",
+        )),
+        (Some(first), None, _) => Err(Fault::new(
+            first.role.span(),
+            "no endpoint is the writer; give one of them `role = \"writer\"`",
+        )),
+        (_, Some(writer), Some(second)) => Err(Fault::new(
+            second.role.span(),
+            format!(
+                "`{}` is a second writer beside `{}`; give all endpoints but one \
+                 `role = \"reader\"`",
+                second.name.get_ref(),
+                writer.name.get_ref()
+            ),
+        )),
+    }
+}
+
+/// A misspelled region would send every read across the ocean without a word.
+fn check_region(endpoints: &[RawEndpoint], region: &Spanned<String>) -> Result<(), Fault> {
+    let mut known: Vec<&str> = endpoints
+        .iter()
+        .map(|endpoint| endpoint.region.get_ref().as_str())
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    let name = region.get_ref().as_str();
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let hint = nearest(name, &known)
+        .map(|meant| format!("did you mean `{meant}`? "))
+        .unwrap_or_default();
+    Err(Fault::new(
+        region.span(),
+        format!(
+            "no endpoint is in the region `{name}`; {hint}The endpoints are in {}",
+            known.join(", ")
+        ),
+    ))
+}
