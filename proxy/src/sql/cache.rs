@@ -1,0 +1,118 @@
+//! The plan cache.
+
+use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use super::dialect::Dialect;
+use super::digest::{self, Digest};
+use super::hint::Hints;
+use super::plan::{Place, Plan};
+use super::script;
+
+/// Plans by digest and dialect, bounded in number. Cheap to share behind an `Arc`.
+#[derive(Debug)]
+pub struct PlanCache {
+    plans: quick_cache::sync::Cache<PlanKey, Arc<Plan>>,
+    /// Makes this cache's digests its own: nobody can make up a statement that is found under
+    /// another statement's digest.
+    seed: u64,
+}
+
+/// What a plan is found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PlanKey {
+    digest: Digest,
+    dialect: Dialect,
+    multi_statements: bool,
+}
+
+/// A packet's plan and hints.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// What the plan is kept under.
+    pub key: PlanKey,
+    /// What the packet says; of several statements, the plan of them all together.
+    pub plan: Arc<Plan>,
+    /// What its comments ask for.
+    pub hints: Hints,
+    /// Whether the plan was known before.
+    pub is_known: bool,
+    /// How many statements there are; 0 if there is nothing but spaces and comments.
+    pub statements: usize,
+}
+
+impl PlanCache {
+    /// A cache of at most about `capacity` plans.
+    pub fn new(capacity: usize) -> PlanCache {
+        PlanCache {
+            plans: quick_cache::sync::Cache::new(capacity),
+            seed: RandomState::new().hash_one(capacity),
+        }
+    }
+
+    /// The plan of a packet's SQL. `multi_statements` tells whether the client may send several
+    /// statements in one packet.
+    pub fn plan(&self, sql: &[u8], dialect: Dialect, multi_statements: bool) -> Planned {
+        let scan = digest::scan(sql, dialect, self.seed);
+        let key = PlanKey {
+            digest: scan.digest,
+            dialect,
+            multi_statements,
+        };
+        let known = self.plans.get(&key);
+        let is_known = known.is_some();
+        let plan = known.unwrap_or_else(|| {
+            let plan = script::read(sql, dialect, multi_statements).plan(sql, dialect);
+            self.plans.insert(key, Arc::clone(&plan));
+            plan
+        });
+        Planned {
+            key,
+            statements: match plan.parts.len() {
+                0 => scan.statements.min(1),
+                parts => parts,
+            },
+            is_known,
+            plan,
+            hints: scan.hints,
+        }
+    }
+
+    /// From now on, every statement that has this key goes to the writer: a reader has refused it
+    /// as a write.
+    pub fn remember_writer(&self, planned: &Planned) -> Planned {
+        let mut plan = Plan::clone(&planned.plan);
+        plan.place = Place::Writer;
+        plan.reader_if_allowed = false;
+        plan.marks = true;
+        plan.reason = Cow::Borrowed("a reader has refused it as a write");
+        let plan = Arc::new(plan);
+        self.plans.insert(planned.key, Arc::clone(&plan));
+        Planned {
+            plan,
+            ..planned.clone()
+        }
+    }
+
+    /// What is known today of a statement that was planned before.
+    pub fn refresh(&self, planned: &Planned) -> Planned {
+        match self.plans.get(&planned.key) {
+            Some(plan) => Planned {
+                plan,
+                ..planned.clone()
+            },
+            None => planned.clone(),
+        }
+    }
+
+    /// How many plans there are.
+    pub fn len(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// True if there is no plan.
+    pub fn is_empty(&self) -> bool {
+        self.plans.is_empty()
+    }
+}

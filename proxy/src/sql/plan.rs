@@ -1,0 +1,418 @@
+//! What one statement says: its kind, where it may run, and what it leaves behind.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bitflags::bitflags;
+
+use super::digest::Digest;
+use super::hint::Hints;
+
+/// What a statement is and does, as far as its text tells. The same for every statement with the
+/// same digest, so it is computed once and shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The digest of the statement, the same in every process.
+    pub digest: Digest,
+    /// What kind of statement it is.
+    pub kind: Kind,
+    /// Where it may run, before hints and the session's state are looked at.
+    pub place: Place,
+    /// True where a stored or loadable function alone keeps this read from the readers: where the
+    /// configuration allows every name in [`Plan::unknown_functions`], it is a read.
+    pub reader_if_allowed: bool,
+    /// True if a success may have written, so that later reads of the session must see it.
+    pub marks: bool,
+    /// Why the session must keep its connection after this statement.
+    pub holds: Holds,
+    /// Which holds end with this statement.
+    pub releases: Releases,
+    /// What it asks of the session or of the previous statement.
+    pub needs: Needs,
+    /// What it does to the transaction.
+    pub transaction: Option<TransactionEffect>,
+    /// The tables it names, in order of appearance and without duplicates; `None` where they are
+    /// not all known.
+    pub tables: Option<Vec<TableName>>,
+    /// The system variables that a `SET` assigns, in lower case, without their scope.
+    pub variables: Vec<String>,
+    /// Functions that are not built in, in lower case, with their schema where one is written.
+    pub unknown_functions: Vec<String>,
+    /// The name, and the statement where it is a literal, of a textual prepared statement.
+    pub prepared: Option<Prepared>,
+    /// The plans of the single statements where the packet has several, in order; otherwise empty.
+    pub parts: Vec<Arc<Plan>>,
+    /// Why it goes where it goes: a sentence.
+    pub reason: Cow<'static, str>,
+}
+
+impl Plan {
+    /// True if this is the plan of more than one statement.
+    pub fn is_script(&self) -> bool {
+        !self.parts.is_empty()
+    }
+}
+
+/// A packet of one or more statements, each with its plan.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// The statements in order.
+    pub statements: Vec<ScriptStatement>,
+    /// The hints of the whole packet: before its first word or at its end.
+    pub hints: Hints,
+}
+
+/// One statement of a [`Script`].
+#[derive(Debug, Clone)]
+pub struct ScriptStatement {
+    /// Where its text is, without the separator.
+    pub range: Range<usize>,
+    /// What it says.
+    pub plan: Arc<Plan>,
+    /// Its own hints: before its first word or at its end.
+    pub hints: Hints,
+}
+
+/// Where a statement may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// A reader may answer it, if it has seen what the session must see.
+    Reader,
+    /// The writer.
+    Writer,
+    /// The connection that ran the previous statement.
+    Previous,
+    /// The proxy answers it.
+    Proxy,
+    /// It changes the session: it runs once on a real connection, and what the server reports is
+    /// carried to the next ones.
+    Session,
+    /// The proxy refuses it.
+    Refused,
+}
+
+impl Place {
+    /// The name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Reader => "reader",
+            Place::Writer => "writer",
+            Place::Previous => "previous",
+            Place::Proxy => "proxy",
+            Place::Session => "session",
+            Place::Refused => "refused",
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What kind of statement it is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Kind { $($(#[$doc])* $name,)* }
+
+        impl Kind {
+            /// The name in lower case, as `isthmus explain` prints it.
+            pub fn name(self) -> &'static str {
+                match self { $(Kind::$name => $text,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// `SELECT`, `TABLE`, `VALUES`, `WITH … SELECT`, in parentheses or not.
+    Select = "select",
+    /// `INSERT`.
+    Insert = "insert",
+    /// `REPLACE`.
+    Replace = "replace",
+    /// `UPDATE`, `WITH … UPDATE`.
+    Update = "update",
+    /// `DELETE`, `WITH … DELETE`.
+    Delete = "delete",
+    /// `LOAD DATA`, `LOAD XML`.
+    LoadData = "load data",
+    /// `IMPORT TABLE`.
+    Import = "import",
+    /// `TRUNCATE`.
+    Truncate = "truncate",
+    /// `CALL`.
+    Call = "call",
+    /// A compound statement outside a routine: `BEGIN NOT ATOMIC` and its like.
+    Compound = "compound",
+    /// `DO`.
+    Do = "do",
+    /// `HANDLER … OPEN`.
+    HandlerOpen = "handler",
+    /// `HANDLER … READ`.
+    HandlerRead = "handler",
+    /// `HANDLER … CLOSE`.
+    HandlerClose = "handler",
+    /// `SHOW`.
+    Show = "show",
+    /// `HELP`.
+    Help = "help",
+    /// `EXPLAIN`, `DESCRIBE`, `DESC`, without running the statement.
+    Explain = "explain",
+    /// `EXPLAIN ANALYZE` or `ANALYZE` of a statement, which runs it.
+    Analyze = "analyze",
+    /// `SET` of variables, names, character sets, passwords, roles.
+    Set = "set",
+    /// `SET [SESSION | GLOBAL] TRANSACTION`.
+    SetTransaction = "set transaction",
+    /// `USE`.
+    Use = "use",
+    /// `BEGIN`, `START TRANSACTION`.
+    Begin = "begin",
+    /// `COMMIT`.
+    Commit = "commit",
+    /// `ROLLBACK`.
+    Rollback = "rollback",
+    /// `SAVEPOINT`.
+    Savepoint = "savepoint",
+    /// `ROLLBACK TO`.
+    RollbackTo = "rollback to savepoint",
+    /// `RELEASE SAVEPOINT`.
+    ReleaseSavepoint = "release savepoint",
+    /// `CREATE`, `ALTER`, `DROP`, `RENAME`, `GRANT` and their like.
+    Ddl = "ddl",
+    /// Maintenance, replication and server administration.
+    Admin = "admin",
+    /// `CHECKSUM TABLE`.
+    Checksum = "checksum",
+    /// `LOCK TABLES`.
+    LockTables = "lock tables",
+    /// `UNLOCK TABLES`.
+    UnlockTables = "unlock tables",
+    /// `LOCK INSTANCE FOR BACKUP` and MariaDB's `BACKUP LOCK`, `BACKUP STAGE`.
+    LockInstance = "lock instance",
+    /// `UNLOCK INSTANCE`, `BACKUP UNLOCK`.
+    UnlockInstance = "unlock instance",
+    /// `PREPARE … FROM`.
+    Prepare = "prepare",
+    /// `EXECUTE`, `EXECUTE IMMEDIATE`.
+    Execute = "execute",
+    /// `DEALLOCATE PREPARE`, `DROP PREPARE`.
+    Deallocate = "deallocate",
+    /// `XA`.
+    Xa = "xa",
+    /// `KILL`.
+    Kill = "kill",
+    /// `GET DIAGNOSTICS`.
+    Diagnostics = "get diagnostics",
+    /// A statement that stops or replaces a server: `SHUTDOWN`, `RESTART`, `CLONE`.
+    Shutdown = "shutdown",
+    /// Nothing but spaces and comments.
+    Empty = "empty",
+    /// Several statements in one packet.
+    Script = "script",
+    /// Not known, or not certainly read as the server reads it.
+    Unknown = "unknown",
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+bitflags! {
+    /// Why a session must keep its backend connection past the statement.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct Holds: u32 {
+        /// A user variable was assigned.
+        const USER_VARIABLE = 1;
+        /// A temporary table exists.
+        const TEMPORARY_TABLE = 1 << 1;
+        /// A lock of `GET_LOCK` may be held.
+        const USER_LOCK = 1 << 2;
+        /// Tables are locked, by name or by the global read lock.
+        const TABLE_LOCK = 1 << 3;
+        /// The instance is locked for a backup.
+        const INSTANCE_LOCK = 1 << 4;
+        /// A `HANDLER` is open.
+        const HANDLER = 1 << 5;
+        /// An XA transaction is open.
+        const XA = 1 << 6;
+        /// A textual prepared statement exists.
+        const TEXT_PREPARE = 1 << 7;
+        /// The characteristics of the next transaction were set.
+        const NEXT_TRANSACTION = 1 << 8;
+        /// A variable was set that counts for the next statement or for this connection only.
+        const ONE_SHOT = 1 << 9;
+        /// A transaction is open.
+        const TRANSACTION = 1 << 10;
+        /// `SQL_CALC_FOUND_ROWS` ran here, so `FOUND_ROWS()` must too.
+        const FOUND_ROWS = 1 << 11;
+        /// The server said that something changed that it does not name.
+        const UNNAMED_CHANGE = 1 << 12;
+    }
+}
+
+impl Holds {
+    /// The holds that tie every later statement to the connection. The others only wish that it
+    /// stays.
+    pub const BINDING: Holds = Holds::all()
+        .difference(Holds::NEXT_TRANSACTION)
+        .difference(Holds::FOUND_ROWS);
+
+    /// The printable names of the holds in this set.
+    pub fn names(self) -> Vec<&'static str> {
+        const NAMES: [(Holds, &str); 13] = [
+            (Holds::USER_VARIABLE, "user_variable"),
+            (Holds::TEMPORARY_TABLE, "temporary_table"),
+            (Holds::USER_LOCK, "user_lock"),
+            (Holds::TABLE_LOCK, "table_lock"),
+            (Holds::INSTANCE_LOCK, "instance_lock"),
+            (Holds::HANDLER, "handler"),
+            (Holds::XA, "xa"),
+            (Holds::TEXT_PREPARE, "text_prepare"),
+            (Holds::NEXT_TRANSACTION, "next_transaction"),
+            (Holds::ONE_SHOT, "one_shot"),
+            (Holds::TRANSACTION, "transaction"),
+            (Holds::FOUND_ROWS, "found_rows"),
+            (Holds::UNNAMED_CHANGE, "unnamed_change"),
+        ];
+        NAMES
+            .into_iter()
+            .filter(|(hold, _)| self.contains(*hold))
+            .map(|(_, name)| name)
+            .collect()
+    }
+}
+
+bitflags! {
+    /// Which holds a statement ends, where it succeeds.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct Releases: u32 {
+        /// `RELEASE_ALL_LOCKS()`.
+        const USER_LOCKS_ALL = 1;
+        /// `RELEASE_LOCK(…)`: one lock, if it was held.
+        const USER_LOCK_ONE = 1 << 1;
+        /// `UNLOCK TABLES`, and what does the same.
+        const TABLE_LOCK = 1 << 2;
+        /// `UNLOCK INSTANCE`.
+        const INSTANCE_LOCK = 1 << 3;
+        /// `HANDLER … CLOSE`.
+        const HANDLER_ONE = 1 << 4;
+        /// `XA COMMIT`, `XA ROLLBACK`.
+        const XA = 1 << 5;
+        /// `DROP TEMPORARY TABLE`: the tables that it names.
+        const TEMPORARY_TABLE = 1 << 6;
+        /// `DEALLOCATE PREPARE`: the one it names.
+        const TEXT_PREPARE_ONE = 1 << 7;
+    }
+}
+
+bitflags! {
+    /// What a statement asks of the session or of the previous statement.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+    pub struct Needs: u32 {
+        /// `LAST_INSERT_ID()`, `@@identity`, `@@last_insert_id`.
+        const LAST_INSERT_ID = 1;
+        /// `ROW_COUNT()`.
+        const ROW_COUNT = 1 << 1;
+        /// `FOUND_ROWS()`.
+        const FOUND_ROWS = 1 << 2;
+        /// `SHOW WARNINGS`, `GET DIAGNOSTICS`, `@@warning_count` and their like.
+        const DIAGNOSTICS = 1 << 3;
+        /// `CONNECTION_ID()`, `@@pseudo_thread_id`.
+        const CONNECTION_ID = 1 << 4;
+        /// It reads a user variable.
+        const USER_VARIABLE = 1 << 5;
+    }
+}
+
+/// What a statement does to the transaction it finds or to those that follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransactionEffect {
+    /// `BEGIN`, `START TRANSACTION`: ends the open one and begins another.
+    Begin {
+        /// `READ ONLY` or `READ WRITE` where one is written.
+        read_only: Option<bool>,
+        /// `WITH CONSISTENT SNAPSHOT`.
+        consistent_snapshot: bool,
+    },
+    /// `COMMIT`.
+    Commit {
+        /// `AND CHAIN` (true), `AND NO CHAIN` (false); `None` leaves it to `completion_type`.
+        chain: Option<bool>,
+        /// `RELEASE` (true), `NO RELEASE` (false); `None` leaves it to `completion_type`.
+        release: Option<bool>,
+    },
+    /// `ROLLBACK`, with the same words as `COMMIT`.
+    Rollback {
+        /// `AND CHAIN` (true), `AND NO CHAIN` (false).
+        chain: Option<bool>,
+        /// `RELEASE` (true), `NO RELEASE` (false).
+        release: Option<bool>,
+    },
+    /// `SAVEPOINT name`.
+    Savepoint(String),
+    /// `ROLLBACK TO SAVEPOINT name`.
+    RollbackTo(String),
+    /// `RELEASE SAVEPOINT name`.
+    ReleaseSavepoint(String),
+    /// `SET TRANSACTION …`, `SET @@transaction_read_only = …`: for the next transaction only.
+    SetNext {
+        /// `READ ONLY` or `READ WRITE` where one is written.
+        read_only: Option<bool>,
+        /// The isolation level where one is written.
+        isolation: Option<Isolation>,
+    },
+    /// The statement commits what is open.
+    ImplicitCommit,
+    /// `SET autocommit`; `None` where the value is not a constant.
+    SetAutocommit(Option<bool>),
+}
+
+/// An isolation level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// `READ UNCOMMITTED`
+    ReadUncommitted,
+    /// `READ COMMITTED`
+    ReadCommitted,
+    /// `REPEATABLE READ`
+    RepeatableRead,
+    /// `SERIALIZABLE`
+    Serializable,
+}
+
+/// A table as it is written, without quotes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableName {
+    /// The schema where one is written.
+    pub schema: Option<String>,
+    /// The table.
+    pub name: String,
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// The textual prepared statement that a `PREPARE`, `EXECUTE` or `DEALLOCATE` speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// Its name; `None` for `EXECUTE IMMEDIATE`.
+    pub name: Option<String>,
+    /// What it says, where the statement is a literal; `None` where it comes from a variable or
+    /// is named only.
+    pub inner: Option<Arc<Plan>>,
+}

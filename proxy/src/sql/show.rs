@@ -1,0 +1,81 @@
+//! `SHOW`: most of it is about the schema, which every server has; some of it is about one server.
+
+use super::classify::read;
+use super::facts::{Facts, Scope};
+use super::lexer::TokenKind;
+use super::plan::{Kind, Needs, Place, Plan};
+use super::servers;
+use super::words::Words;
+
+/// The plan of the words behind `SHOW`.
+pub(super) fn show(mut rest: Words<'_>) -> Plan {
+    let all = rest;
+    while rest.accept_any(&["full", "extended", "global", "session", "local", "storage"]) {}
+    let Some(subject) = rest.next() else {
+        return one_server();
+    };
+    match subject.keyword() {
+        b"isthmus" => Plan::new(Kind::Show, Place::Proxy, "it asks the proxy about itself"),
+        b"warnings" | b"errors" => diagnostics(),
+        b"count" if rest.accept_kind(TokenKind::Open) => diagnostics(),
+        b"variables" => variables(all),
+        b"function" | b"procedure" | b"package" | b"library" => schema(all),
+        b"table" if rest.accept_any(&["status", "types"]) => schema(all),
+        b"character" if rest.accept("set") => schema(all),
+        b"tables" | b"columns" | b"fields" | b"index" | b"indexes" | b"keys" | b"create"
+        | b"databases" | b"schemas" | b"triggers" | b"events" | b"grants" | b"privileges"
+        | b"engines" | b"charset" | b"collation" | b"plugins" | b"contributors" | b"authors"
+        | b"locales" => schema(all),
+        _ => one_server(),
+    }
+}
+
+fn one_server() -> Plan {
+    Plan::new(Kind::Show, Place::Writer, "it speaks of one server")
+}
+
+fn diagnostics() -> Plan {
+    let mut plan = Plan::new(
+        Kind::Show,
+        Place::Previous,
+        "it asks about the statement before it, which only that connection knows",
+    );
+    plan.needs = Needs::DIAGNOSTICS;
+    plan
+}
+
+/// A part of the schema, maybe with an expression that chooses rows.
+fn schema(all: Words<'_>) -> Plan {
+    let mut facts = Facts::gather(all, Scope::Other);
+    // What looks like a variable may be the host of an account.
+    facts.needs.remove(Needs::USER_VARIABLE);
+    read(
+        Kind::Show,
+        facts,
+        "it speaks of the schema, which a reader has too",
+    )
+}
+
+fn variables(all: Words<'_>) -> Plan {
+    let mut words = all;
+    while let Some(word) = words.next() {
+        if word.kind != TokenKind::Text {
+            continue;
+        }
+        // Neighbouring strings are one string.
+        let alone = words.peek().is_none_or(|next| next.kind != TokenKind::Text);
+        let plain = words.string(&word).filter(|_| alone);
+        if plain.is_none_or(|name| servers::pattern_tells_servers_apart(&name)) {
+            return Plan::new(
+                Kind::Show,
+                Place::Writer,
+                "it asks for a variable that tells servers apart",
+            );
+        }
+    }
+    read(
+        Kind::Show,
+        Facts::gather(all, Scope::Other),
+        "it asks for variables, which are the same with the session's state in force",
+    )
+}
