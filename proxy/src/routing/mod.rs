@@ -1,0 +1,159 @@
+//! Where a statement goes: a pure function of its plan, its hints and the session.
+
+use std::borrow::Cow;
+
+use crate::sql::{HintTarget, Hints, Holds, Kind, Place, Plan, TransactionEffect};
+
+/// What of a session matters to where its next statement goes.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The transaction that is open.
+    pub transaction: Transaction,
+    /// The session's `autocommit`.
+    pub autocommit: bool,
+    /// Why the session keeps a connection to the writer.
+    pub holds: Holds,
+    /// True while the reader has not caught up with what the session must see.
+    pub pinned: bool,
+    /// Functions that the configuration allows on readers, in lower case, with or without schema.
+    pub allowed_functions: &'a [String],
+}
+
+/// The transaction that a session has open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transaction {
+    /// None.
+    None,
+    /// One that may write: on the writer.
+    ReadWrite,
+    /// One that may not, on a reader.
+    ReadOnly,
+    /// One that may not, on the writer because the session was pinned when it began.
+    ReadOnlyOnWriter,
+}
+
+/// Where a statement goes, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Where it goes.
+    pub target: Place,
+    /// Why: a sentence.
+    pub reason: Cow<'static, str>,
+}
+
+/// Decides where a statement goes.
+pub fn route(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
+    let target = |target, reason: &'static str| Route {
+        target,
+        reason: Cow::Borrowed(reason),
+    };
+    let as_planned = |place| Route {
+        target: place,
+        reason: plan.reason.clone(),
+    };
+    match plan.place {
+        Place::Proxy | Place::Refused | Place::Session | Place::Previous => {
+            return as_planned(plan.place);
+        }
+        Place::Reader | Place::Writer => {}
+    }
+    if leaves_transaction(plan) {
+        return begin_or_end(plan, hints, view);
+    }
+    match view.transaction {
+        Transaction::ReadOnly => {
+            return target(
+                Place::Reader,
+                "inside a read-only transaction, which is on a reader",
+            );
+        }
+        Transaction::ReadOnlyOnWriter => {
+            return target(
+                Place::Writer,
+                "inside a read-only transaction, which began on the writer",
+            );
+        }
+        Transaction::ReadWrite => {
+            return target(
+                Place::Writer,
+                "inside a transaction, which is on the writer",
+            );
+        }
+        Transaction::None => {}
+    }
+    let allowed = plan.reader_if_allowed
+        && plan
+            .unknown_functions
+            .iter()
+            .all(|name| is_allowed(name, view.allowed_functions));
+    if plan.place == Place::Writer && !allowed {
+        return as_planned(Place::Writer);
+    }
+    if view.holds.intersects(Holds::BINDING) {
+        return Route {
+            target: Place::Writer,
+            reason: Cow::Owned(format!(
+                "the session keeps its connection to the writer: {}",
+                view.holds.names().join(", ")
+            )),
+        };
+    }
+    if !view.autocommit {
+        return target(
+            Place::Writer,
+            "autocommit is off, so every statement is in a transaction",
+        );
+    }
+    match hints.target {
+        Some(HintTarget::Writer) => target(Place::Writer, "a hint asks for the writer"),
+        Some(HintTarget::Reader) => target(Place::Reader, "a hint asks for a reader"),
+        None if hints.fresh => target(Place::Writer, "a hint asks for the newest state"),
+        None if view.pinned => target(
+            Place::Writer,
+            "the session has written and the reader has not caught up",
+        ),
+        None if allowed => target(
+            Place::Reader,
+            "it calls only functions that the configuration allows on readers",
+        ),
+        None => as_planned(Place::Reader),
+    }
+}
+
+/// True if the statement begins a transaction or ends the open one by being what it is.
+fn leaves_transaction(plan: &Plan) -> bool {
+    plan.kind == Kind::Begin || matches!(plan.transaction, Some(TransactionEffect::ImplicitCommit))
+}
+
+fn begin_or_end(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
+    let may_read = plan.place == Place::Reader
+        && !view
+            .holds
+            .intersects(Holds::BINDING.difference(Holds::TRANSACTION));
+    let stale = (view.pinned || hints.fresh) && hints.target != Some(HintTarget::Reader);
+    let reason = match (may_read, hints.target) {
+        (true, Some(HintTarget::Writer)) => Cow::Borrowed("a hint asks for the writer"),
+        (true, _) if stale => Cow::Borrowed(
+            "a read-only transaction, but the session must see what the reader may not have yet",
+        ),
+        (true, _) => {
+            return Route {
+                target: Place::Reader,
+                reason: plan.reason.clone(),
+            };
+        }
+        (false, _) => plan.reason.clone(),
+    };
+    Route {
+        target: Place::Writer,
+        reason,
+    }
+}
+
+/// True if the list has the function, by its full name or without its schema.
+fn is_allowed(function: &str, allowed: &[String]) -> bool {
+    let name = function.rsplit('.').next().unwrap_or(function);
+    allowed
+        .iter()
+        .any(|allowed| allowed.eq_ignore_ascii_case(function) || allowed.eq_ignore_ascii_case(name))
+}
