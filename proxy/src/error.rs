@@ -1,0 +1,186 @@
+//! The errors that Isthmus itself tells a client: each has a MySQL code, a SQLSTATE and a
+//! sentence with the cause and the remedy.
+
+use std::fmt;
+
+use isthmus_protocol::error_packet::ErrPacket;
+
+/// An error that ends in an ERR packet made by the proxy.
+///
+/// Codes and states are those of the MySQL Server Error Message Reference; 3159 and 9501 are the
+/// ones that Amazon RDS Proxy uses, which applications already know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlError {
+    /// The MySQL error number.
+    pub code: u16,
+    /// The five characters of the SQLSTATE.
+    pub state: &'static str,
+    /// The sentence for a person.
+    pub message: String,
+}
+
+impl SqlError {
+    /// Any error: `code`, `state` (five characters) and the sentence.
+    pub fn new(code: u16, state: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            state,
+            message: message.into(),
+        }
+    }
+
+    /// 1045: wrong password or unknown user, which read the same.
+    pub fn access_denied(user: &str, host: &str, with_password: bool) -> Self {
+        let using = if with_password { "YES" } else { "NO" };
+        Self::new(
+            1045,
+            "28000",
+            format!("Access denied for user '{user}'@'{host}' (using password: {using})"),
+        )
+    }
+
+    /// 1040: the limit of client connections is reached.
+    pub fn too_many_connections(limit: usize) -> Self {
+        Self::new(
+            1040,
+            "08004",
+            format!(
+                "Too many connections: Isthmus serves {limit} clients at once; close idle connections or raise limits.max_client_connections"
+            ),
+        )
+    }
+
+    /// 3159: the listener wants TLS and the client did not ask for it.
+    pub fn tls_required() -> Self {
+        Self::new(
+            3159,
+            "HY000",
+            "Connections using insecure transport are prohibited: this Isthmus listener requires TLS; connect with --ssl-mode=REQUIRED or your driver's equivalent",
+        )
+    }
+
+    /// 9501: no backend connection could be had in time. `cause` says why.
+    pub fn borrow_timeout(endpoint: &str, cause: &str) -> Self {
+        Self::new(
+            9501,
+            "HY000",
+            format!(
+                "Timed-out waiting to acquire database connection to endpoint '{endpoint}': {cause}"
+            ),
+        )
+    }
+
+    /// 9501: there is no endpoint that could run the statement.
+    pub fn no_writer() -> Self {
+        Self::new(
+            9501,
+            "HY000",
+            "Timed-out waiting to acquire database connection: the configuration names no writer endpoint",
+        )
+    }
+
+    /// 2013: the backend connection broke while a statement that may have run was on it.
+    pub fn lost_connection(endpoint: &str, cause: &dyn fmt::Display) -> Self {
+        Self::new(
+            2013,
+            "HY000",
+            format!(
+                "Lost connection to endpoint '{endpoint}' during the statement ({cause}); it may or may not have run"
+            ),
+        )
+    }
+
+    /// 1053: the proxy is shutting down.
+    pub fn shutdown() -> Self {
+        Self::new(
+            1053,
+            "08S01",
+            "Server shutdown in progress: Isthmus is stopping; connect again",
+        )
+    }
+
+    /// 4031: the client was silent for longer than timeouts.idle.
+    pub fn idle() -> Self {
+        Self::new(
+            4031,
+            "HY000",
+            "The client was disconnected by Isthmus because of inactivity; raise timeouts.idle or connect again",
+        )
+    }
+
+    /// 1045: the user was removed from the configuration while the client was connected.
+    pub fn user_removed(user: &str) -> Self {
+        Self::new(
+            1045,
+            "28000",
+            format!(
+                "Access denied for user '{user}': it was removed from the configuration of Isthmus"
+            ),
+        )
+    }
+
+    /// 1156: a packet came with a sequence id that does not follow.
+    pub fn out_of_order() -> Self {
+        Self::new(1156, "08S01", "Got packets out of order")
+    }
+
+    /// 1835: a packet whose content does not follow the protocol.
+    pub fn malformed(what: &str) -> Self {
+        Self::new(
+            1835,
+            "HY000",
+            format!("Malformed communication packet: {what}"),
+        )
+    }
+
+    /// 1153: a packet over limits.max_allowed_packet, in bytes.
+    pub fn packet_too_large(limit: usize) -> Self {
+        Self::new(
+            1153,
+            "08S01",
+            format!(
+                "Got a packet bigger than 'max_allowed_packet' bytes: Isthmus takes {limit}; raise limits.max_allowed_packet"
+            ),
+        )
+    }
+
+    /// 1047: a command that the proxy refuses, by name.
+    pub fn refused_command(name: &str) -> Self {
+        Self::new(
+            1047,
+            "08S01",
+            format!(
+                "{name} is refused by Isthmus: it speaks to one server; connect to that server directly"
+            ),
+        )
+    }
+
+    /// 1243: the client named a prepared statement that the session does not have.
+    pub fn unknown_statement(id: u32, command: &str) -> Self {
+        Self::new(
+            1243,
+            "HY000",
+            format!("Unknown prepared statement handler ({id}) given to {command}"),
+        )
+    }
+
+    /// The payload of the ERR packet.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut state = *b"HY000";
+        state.copy_from_slice(self.state.as_bytes());
+        ErrPacket {
+            code: self.code,
+            state,
+            message: self.message.as_bytes().into(),
+        }
+        .encode(out);
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ERROR {} ({}): {}", self.code, self.state, self.message)
+    }
+}
+
+impl std::error::Error for SqlError {}

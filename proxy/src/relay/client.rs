@@ -1,0 +1,235 @@
+//! The client's side: commands come in, answers in the client's own dialect go out.
+
+use std::io;
+
+use bytes::BytesMut;
+use isthmus_protocol::ProtocolError;
+use isthmus_protocol::capabilities::Capabilities;
+use isthmus_protocol::ok::{EofPacket, OkPacket};
+use isthmus_protocol::packet::{self, Assembler, Progress};
+use isthmus_protocol::session_track::{self, Change};
+use isthmus_protocol::status::Status;
+
+use super::Stream;
+use crate::error::SqlError;
+
+/// The variables that a server reports to a client that did not ask for others.
+const REPORTED_VARIABLES: [&[u8]; 5] = [
+    b"autocommit",
+    b"character_set_client",
+    b"character_set_connection",
+    b"character_set_results",
+    b"time_zone",
+];
+
+/// Why no command could be read.
+#[derive(Debug)]
+pub enum ClientError {
+    /// The connection broke or was closed.
+    Gone(io::Error),
+    /// The client broke the protocol and is told so before it is closed.
+    Refused(SqlError),
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+/// A client's connection after the handshake.
+pub struct Client {
+    /// The connection.
+    pub stream: Stream,
+    /// What was negotiated.
+    pub capabilities: Capabilities,
+    /// The sequence id of the next packet that is sent.
+    pub sequence: u8,
+    /// The status flags that the client saw last.
+    pub status: Status,
+    assembler: Assembler,
+}
+
+impl Client {
+    /// A client that negotiated `capabilities`.
+    pub fn new(stream: Stream, capabilities: Capabilities) -> Self {
+        Self {
+            stream,
+            capabilities,
+            sequence: 0,
+            status: Status::AUTOCOMMIT,
+            assembler: Assembler::default(),
+        }
+    }
+
+    /// Whether results end in an OK packet instead of EOF packets.
+    pub fn deprecates_eof(&self) -> bool {
+        self.capabilities.contains(Capabilities::DEPRECATE_EOF)
+    }
+
+    fn tracks_session(&self) -> bool {
+        self.capabilities.contains(Capabilities::SESSION_TRACK)
+    }
+
+    /// Whether a whole command is in the buffer already.
+    pub fn has_buffered(&mut self) -> bool {
+        !self.stream.buffered().is_empty()
+    }
+
+    /// Reads one command, of at most `limit` bytes, with its packet headers. Sets the sequence id
+    /// of the answer.
+    pub async fn read_command(&mut self, limit: usize) -> Result<BytesMut, ClientError> {
+        self.assembler.set_limit(limit);
+        loop {
+            match self.assembler.advance(self.stream.buffered()) {
+                Ok(Progress::Complete {
+                    framed, sequence, ..
+                }) => {
+                    self.sequence = sequence.wrapping_add(1);
+                    return Ok(self.stream.take(framed));
+                }
+                Ok(Progress::Incomplete { .. }) => self.stream.fill().await?,
+                Err(error) => return Err(ClientError::Refused(refusal(&error, limit))),
+            }
+        }
+    }
+
+    /// Sends a payload that the proxy made.
+    pub async fn send(&mut self, payload: &[u8]) -> io::Result<()> {
+        let mut out = Vec::with_capacity(payload.len() + packet::HEADER_LEN);
+        self.sequence = packet::put(&mut out, self.sequence, payload);
+        self.stream.write_all(&out).await
+    }
+
+    /// Sends an error that the proxy made.
+    pub async fn send_error(&mut self, error: &SqlError) -> io::Result<()> {
+        let mut payload = Vec::new();
+        error.encode(&mut payload);
+        self.send(&payload).await
+    }
+
+    /// Sends an OK that the proxy made, with the status that the client saw last.
+    pub async fn send_ok(&mut self) -> io::Result<()> {
+        let payload = self.ok_payload(OkPacket::HEADER);
+        self.send(&payload).await
+    }
+
+    /// Sends what ends rows: an EOF packet, or the OK that took its place.
+    pub async fn send_eof(&mut self) -> io::Result<()> {
+        let mut payload = Vec::new();
+        if self.deprecates_eof() {
+            payload = self.ok_payload(OkPacket::EOF_HEADER);
+        } else {
+            EofPacket {
+                warnings: 0,
+                status: self.lasting_status(),
+            }
+            .encode(&mut payload);
+        }
+        self.send(&payload).await
+    }
+
+    fn ok_payload(&self, header: u8) -> Vec<u8> {
+        let mut payload = Vec::new();
+        OkPacket {
+            affected_rows: 0,
+            last_insert_id: 0,
+            status: self.lasting_status(),
+            warnings: 0,
+            info: &[],
+            session_state: &[],
+        }
+        .encode(header, self.tracks_session(), &mut payload);
+        payload
+    }
+
+    /// The status without the flags that belong to one result.
+    pub fn lasting_status(&self) -> Status {
+        self.status
+            & (Status::IN_TRANS
+                | Status::AUTOCOMMIT
+                | Status::IN_TRANS_READONLY
+                | Status::NO_BACKSLASH_ESCAPES
+                | Status::ANSI_QUOTES)
+    }
+
+    /// Whether an OK of the backend can reach the client as it is.
+    pub(super) fn takes_as_is(&self, ok: &OkPacket<'_>, is_eof: bool) -> bool {
+        if is_eof && !self.deprecates_eof() {
+            return false;
+        }
+        ok.session_state.is_empty()
+            && !ok.status.contains(Status::SESSION_STATE_CHANGED)
+            && (ok.info.is_empty() || self.tracks_session())
+    }
+
+    /// Writes an OK of the backend as this client understands it.
+    pub(super) fn translate_ok(
+        &self,
+        ok: &OkPacket<'_>,
+        is_eof: bool,
+        sequence: u8,
+        out: &mut Vec<u8>,
+    ) {
+        let mut payload = Vec::new();
+        if is_eof && !self.deprecates_eof() {
+            EofPacket {
+                warnings: ok.warnings,
+                status: ok.status - Status::SESSION_STATE_CHANGED,
+            }
+            .encode(&mut payload);
+        } else {
+            let session_state = self.reported_changes(ok.session_state);
+            let mut ok = *ok;
+            ok.session_state = &session_state;
+            ok.status
+                .set(Status::SESSION_STATE_CHANGED, !session_state.is_empty());
+            ok.encode(
+                if is_eof { 0xFE } else { 0 },
+                self.tracks_session(),
+                &mut payload,
+            );
+        }
+        packet::put(out, sequence, &payload);
+    }
+
+    /// Writes the EOF packet that ends metadata for a client without DEPRECATE_EOF.
+    pub(super) fn metadata_eof(&self, sequence: u8, out: &mut Vec<u8>) {
+        let mut payload = Vec::new();
+        EofPacket {
+            warnings: 0,
+            status: self.lasting_status(),
+        }
+        .encode(&mut payload);
+        packet::put(out, sequence, &payload);
+    }
+
+    /// The changes that a server would have told this client: the proxy itself asks for more.
+    fn reported_changes(&self, session_state: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !self.tracks_session() {
+            return out;
+        }
+        for change in session_track::changes(session_state).flatten() {
+            let is_reported = match &change {
+                Change::Schema(_) => true,
+                Change::Variable { name, .. } => REPORTED_VARIABLES
+                    .iter()
+                    .any(|known| name.eq_ignore_ascii_case(known)),
+                _ => false,
+            };
+            if is_reported {
+                session_track::put_change(&mut out, &change);
+            }
+        }
+        out
+    }
+}
+
+fn refusal(error: &ProtocolError, limit: usize) -> SqlError {
+    match error {
+        ProtocolError::TooLarge { .. } => SqlError::packet_too_large(limit),
+        ProtocolError::OutOfOrder { .. } => SqlError::out_of_order(),
+        other => SqlError::malformed(&other.to_string()),
+    }
+}

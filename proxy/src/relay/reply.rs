@@ -1,0 +1,128 @@
+//! What the terminators of a response said.
+
+use isthmus_protocol::error::ProtocolError;
+use isthmus_protocol::error_packet::ErrPacket;
+use isthmus_protocol::ok::OkPacket;
+use isthmus_protocol::prepared::PrepareOk;
+use isthmus_protocol::session_track::{self, Change};
+use isthmus_protocol::status::Status;
+
+/// An ERR packet, owned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerError {
+    /// The MySQL error number.
+    pub code: u16,
+    /// The SQLSTATE.
+    pub state: [u8; 5],
+    /// The message, in the character set of the results.
+    pub message: Vec<u8>,
+}
+
+impl ServerError {
+    /// Reads the payload of an ERR packet.
+    pub fn parse(payload: &[u8]) -> Result<Self, ProtocolError> {
+        let packet = ErrPacket::parse(payload)?;
+        Ok(Self {
+            code: packet.code,
+            state: packet.state,
+            message: packet.message.into_owned(),
+        })
+    }
+
+    /// The payload of the ERR packet.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        ErrPacket {
+            code: self.code,
+            state: self.state,
+            message: self.message.as_slice().into(),
+        }
+        .encode(&mut out);
+        out
+    }
+
+    /// Whether a server that may not write said so. It ran nothing: 1290 (read_only, or a
+    /// statement the server's options forbid), 1792 (read-only transaction), 1836 (read-only mode).
+    pub fn is_read_only_refusal(&self) -> bool {
+        matches!(self.code, 1290 | 1792 | 1836)
+    }
+
+    /// Whether a reader ran nothing and the writer may know better: it may not write, or does not
+    /// have a schema yet (1049).
+    pub fn is_for_the_writer(&self) -> bool {
+        self.is_read_only_refusal() || self.code == 1049
+    }
+}
+
+impl std::fmt::Display for ServerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "ERROR {} ({}): {}",
+            self.code,
+            String::from_utf8_lossy(&self.state),
+            String::from_utf8_lossy(&self.message)
+        )
+    }
+}
+
+/// The end of a response: the last OK or the error, and what happened on the way.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// The error that ended the response.
+    pub error: Option<ServerError>,
+    /// Status flags of the last OK; of no meaning after an error.
+    pub status: Option<Status>,
+    /// Rows affected, from the last OK.
+    pub affected_rows: u64,
+    /// The insert id of the last OK that had one.
+    pub last_insert_id: u64,
+    /// Warnings counted by the last OK.
+    pub warnings: u16,
+    /// The session state information of all OKs, one after the other.
+    pub session_state: Vec<u8>,
+    /// Rows of the last result set.
+    pub rows: u64,
+    /// Whether the last result was a result set.
+    pub is_result_set: bool,
+    /// Ids and counts, if a PREPARE succeeded.
+    pub prepared: Option<PrepareOk>,
+}
+
+impl Reply {
+    pub(super) fn add_ok(&mut self, ok: &OkPacket<'_>, rows: Option<u64>) {
+        self.status = Some(ok.status);
+        self.affected_rows = ok.affected_rows;
+        if ok.last_insert_id != 0 {
+            self.last_insert_id = ok.last_insert_id;
+        }
+        self.warnings = ok.warnings;
+        self.session_state.extend_from_slice(ok.session_state);
+        self.is_result_set = rows.is_some();
+        self.rows = rows.unwrap_or(0);
+    }
+
+    /// Drops the reports of variables, but for MariaDB's `last_gtid`, which is none.
+    pub fn forget_variables(&mut self) {
+        let mut kept = Vec::new();
+        for change in session_track::changes(&self.session_state).flatten() {
+            let is_variable = matches!(
+                change,
+                Change::Variable { name, .. } if !name.eq_ignore_ascii_case(b"last_gtid")
+            );
+            if !is_variable {
+                session_track::put_change(&mut kept, &change);
+            }
+        }
+        self.session_state = kept;
+    }
+
+    /// What ROW_COUNT() says after this response.
+    pub fn row_count(&self) -> i64 {
+        if self.error.is_some() || self.is_result_set {
+            -1
+        } else {
+            i64::try_from(self.affected_rows).unwrap_or(i64::MAX)
+        }
+    }
+}
