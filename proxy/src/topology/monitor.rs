@@ -1,0 +1,61 @@
+//! Watching whether an endpoint can be reached.
+
+use std::sync::Arc;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::{Endpoint, QueryError, Server, query};
+use crate::config::Monitor;
+
+/// Asks the endpoint for a sign of life again and again, until the task is aborted.
+pub async fn watch(endpoint: Arc<Endpoint>, settings: Monitor, is_writer: bool) {
+    let mut connection = None;
+    let mut reported = false;
+    loop {
+        match check(&endpoint, &settings, &mut connection).await {
+            Ok(read_only) => {
+                let is_news = endpoint.set_up(true) || !reported;
+                if is_news {
+                    tracing::info!(endpoint = endpoint.name, read_only, "endpoint is up");
+                    if is_writer && read_only {
+                        tracing::warn!(
+                            endpoint = endpoint.name,
+                            "the writer endpoint is read only: writes will fail; point the writer role at the server that can write"
+                        );
+                    }
+                }
+            }
+            Err(error) => {
+                connection = None;
+                if endpoint.set_up(false) || !reported {
+                    tracing::warn!(endpoint = endpoint.name, %error, "endpoint is down");
+                }
+            }
+        }
+        reported = true;
+        tokio::time::sleep(settings.interval).await;
+    }
+}
+
+/// Whether the server is read only, over the connection kept for this or a new one.
+async fn check(
+    endpoint: &Endpoint,
+    settings: &Monitor,
+    connection: &mut Option<Conn>,
+) -> Result<bool, QueryError> {
+    let connection = match connection {
+        Some(connection) => connection,
+        // A dozen round trips, with limits of their own.
+        None => {
+            let mut new = query::connect(endpoint, &settings.credentials).await?;
+            endpoint.set_server(Server::read(&mut new).await?);
+            connection.insert(new)
+        }
+    };
+    let asking = connection.query_first("SELECT @@global.read_only");
+    match tokio::time::timeout(settings.timeout, asking).await {
+        Ok(read_only) => Ok(read_only?.unwrap_or(false)),
+        Err(_) => Err(QueryError::TimedOut(settings.timeout)),
+    }
+}

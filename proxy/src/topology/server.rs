@@ -1,0 +1,145 @@
+//! What the proxy must know about a server before it can lend connections to it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::QueryError;
+
+/// Session variables whose change says nothing about the session, or that change by themselves.
+const NOT_TRACKED: [&str; 26] = [
+    "error_count",
+    "external_user",
+    "gtid_next",
+    "identity",
+    "in_transaction",
+    "insert_id",
+    "last_gtid",
+    "last_insert_id",
+    "original_commit_timestamp",
+    "proxy_user",
+    "pseudo_slave_mode",
+    "pseudo_replica_mode",
+    "pseudo_thread_id",
+    "rand_seed1",
+    "rand_seed2",
+    "resultset_metadata",
+    "session_track_gtids",
+    "session_track_schema",
+    "session_track_state_change",
+    "session_track_system_variables",
+    "session_track_transaction_info",
+    "skip_replication",
+    "sql_log_bin",
+    "statement_id",
+    "timestamp",
+    "warning_count",
+];
+
+/// How long the server may take to answer all of it.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Facts about one server that hold as long as it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The version that it shows, such as `9.7.0` or `10.11.6-MariaDB-0+deb12u1`.
+    pub version: String,
+    /// Whether it is a MariaDB.
+    pub is_mariadb: bool,
+    /// Whether its transactions have GTIDs.
+    pub has_gtids: bool,
+    /// Collation ids with character set and collation.
+    pub collations: HashMap<u16, (String, String)>,
+    /// Names of the variables to be tracked, separated by commas.
+    pub tracked_variables: String,
+}
+
+impl Server {
+    /// Asks the server.
+    pub async fn read(connection: &mut Conn) -> Result<Self, QueryError> {
+        match tokio::time::timeout(READ_TIMEOUT, Self::ask(connection)).await {
+            Ok(result) => result,
+            Err(_) => Err(QueryError::TimedOut(READ_TIMEOUT)),
+        }
+    }
+
+    async fn ask(connection: &mut Conn) -> Result<Self, QueryError> {
+        let version: String = first(connection, "SELECT VERSION()").await?;
+        let is_mariadb = version.contains("MariaDB");
+        let has_gtids = if is_mariadb {
+            first::<u8>(connection, "SELECT @@global.log_bin").await? == 1
+        } else {
+            let mode: String = first(connection, "SELECT @@global.gtid_mode").await?;
+            mode == "ON"
+        };
+        let collations = if is_mariadb {
+            "SELECT CAST(ID AS UNSIGNED), CHARACTER_SET_NAME, FULL_COLLATION_NAME FROM \
+             information_schema.COLLATION_CHARACTER_SET_APPLICABILITY WHERE ID IS NOT NULL"
+        } else {
+            "SELECT CAST(ID AS UNSIGNED), CHARACTER_SET_NAME, COLLATION_NAME FROM \
+             information_schema.COLLATIONS WHERE ID IS NOT NULL"
+        };
+        let collations: Vec<(u64, String, String)> = connection.query(collations).await?;
+        let variables: Vec<(String, Option<Vec<u8>>)> =
+            connection.query("SHOW SESSION VARIABLES").await?;
+        Ok(Self {
+            version,
+            is_mariadb,
+            has_gtids,
+            collations: collations
+                .into_iter()
+                .filter_map(|(id, charset, name)| Some((u16::try_from(id).ok()?, (charset, name))))
+                .collect(),
+            tracked_variables: tracked(variables.into_iter().map(|(name, _)| name), is_mariadb),
+        })
+    }
+
+    /// The version as a greeting shows it: MariaDB puts an old MySQL version in front, because old
+    /// replicas took 10 for 1.
+    pub fn greeting_version(&self) -> String {
+        if self.is_mariadb {
+            format!("5.5.5-{}", self.version)
+        } else {
+            self.version.clone()
+        }
+    }
+}
+
+async fn first<T: mysql_async::prelude::FromValue + Send + Sync + 'static>(
+    connection: &mut Conn,
+    query: &str,
+) -> Result<T, QueryError> {
+    let value: Option<T> = connection.query_first(query).await?;
+    value.ok_or_else(|| mysql_async::Error::Other(format!("{query} returned no row").into()).into())
+}
+
+fn tracked(names: impl Iterator<Item = String>, is_mariadb: bool) -> String {
+    let mut names: Vec<String> = names
+        .map(|name| name.to_ascii_lowercase())
+        .filter(|name| !NOT_TRACKED.contains(&name.as_str()))
+        .collect();
+    if is_mariadb {
+        names.push("last_gtid".into());
+    }
+    names.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_change_by_themselves_are_left_out() {
+        let names = ["SQL_MODE", "statement_id", "time_zone"].map(String::from);
+        assert_eq!(
+            tracked(names.clone().into_iter(), false),
+            "sql_mode,time_zone"
+        );
+        assert_eq!(
+            tracked(names.into_iter(), true),
+            "sql_mode,time_zone,last_gtid"
+        );
+    }
+}
