@@ -1,0 +1,152 @@
+//! A backend connection, lent.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool::managed::Object;
+
+use super::connect::ConnectError;
+use super::connection::Connection;
+use super::kill::{KillScope, kill};
+use super::manager::Manager;
+use super::pools::Origin;
+use super::state::State;
+use crate::admin::metrics::CloseReason;
+use crate::config::Credentials;
+use crate::topology::Endpoint;
+
+/// How long a reset before the next use may take.
+const RESET_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why nothing could be lent.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// All connections are in use, and none came back in time.
+    #[error(
+        "all {limit} connections are in use and none came back in {waited:?}; raise pool.max_connections or find the sessions that hold them"
+    )]
+    Exhausted {
+        /// The pool's size.
+        limit: usize,
+        /// The time it waited.
+        waited: Duration,
+    },
+    /// No new connection could be made.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// The endpoint left the configuration.
+    #[error("the endpoint was removed from the configuration")]
+    Closed,
+}
+
+/// A connection lent to a session. When it is dropped it goes back to its pool if it is clean, and
+/// is closed if it is not.
+pub struct Lease {
+    object: Option<Object<Manager>>,
+    origin: Arc<Origin>,
+}
+
+impl Lease {
+    pub(super) fn new(object: Object<Manager>, origin: Arc<Origin>) -> Self {
+        origin.metrics.statements.inc();
+        Self {
+            object: Some(object),
+            origin,
+        }
+    }
+
+    /// Whether the connection may go back as far as its schema is concerned: the pool promises one
+    /// or none, and a schema cannot be unselected.
+    pub fn fits_its_pool(&self) -> bool {
+        self.state.schema.is_some() == self.origin.has_schema
+    }
+
+    /// The endpoint that the connection leads to.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.origin.endpoint
+    }
+
+    /// The login that the connection was made with.
+    pub fn login(&self) -> &Arc<Credentials> {
+        &self.origin.login
+    }
+
+    /// Gives the connection back after removing what a session left on it. For a connection that
+    /// is at rest: every response was read to its end.
+    pub fn reset_and_release(mut self) {
+        let Some(mut object) = self.object.take() else {
+            return;
+        };
+        tokio::spawn(async move {
+            match tokio::time::timeout(RESET_TIMEOUT, object.reset()).await {
+                Ok(Ok(None)) => object.is_clean = true,
+                _ => drop(Object::take(object)),
+            }
+        });
+    }
+
+    /// Gives the connection back after bringing it to another state. For a connection at rest.
+    pub fn change_and_release(mut self, state: Arc<State>) {
+        let Some(mut object) = self.object.take() else {
+            return;
+        };
+        object.is_clean = false;
+        tokio::spawn(async move {
+            match tokio::time::timeout(RESET_TIMEOUT, object.change_to(&state)).await {
+                Ok(Ok(None)) => object.is_clean = true,
+                _ => drop(Object::take(object)),
+            }
+        });
+    }
+
+    /// Closes a connection on which a statement may still run, and has the server end it.
+    pub fn abandon(mut self) {
+        let Some(object) = self.object.take() else {
+            return;
+        };
+        let thread_id = object.thread_id;
+        drop(Object::take(object));
+        let (endpoint, login) = (self.origin.endpoint.clone(), self.origin.login.clone());
+        tokio::spawn(async move {
+            let ended = kill(&endpoint, &login, thread_id, KillScope::Connection, || true).await;
+            if let Err(error) = ended {
+                tracing::debug!(endpoint = endpoint.name, %error, "could not end a statement that nobody waits for");
+            }
+        });
+    }
+}
+
+impl Deref for Lease {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match &self.object {
+            Some(object) => object,
+            // The object leaves only in methods that consume the lease, and in drop.
+            None => unreachable!("a lease has its connection until it is consumed"),
+        }
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Connection {
+        match &mut self.object {
+            Some(object) => object,
+            None => unreachable!("a lease has its connection until it is consumed"),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(mut object) = self.object.take() {
+            if object.is_clean {
+                object.stream.rest();
+            } else {
+                self.origin.metrics.closed.inc(CloseReason::Unclean);
+                drop(Object::take(object));
+            }
+        }
+    }
+}
