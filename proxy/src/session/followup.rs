@@ -1,0 +1,216 @@
+//! Questions of the proxy's own that travel in the same write as a statement, so that what the
+//! next statement may ask is known without another round trip.
+
+use isthmus_protocol::command::Command;
+use isthmus_protocol::lenenc::Reader;
+use isthmus_protocol::packet;
+use isthmus_protocol::response::Kind;
+
+use super::Session;
+use super::diagnostics::Conditions;
+use super::effects::ends_transaction;
+use crate::pool::Lease;
+use crate::relay::{self, RelayError, Reply};
+use crate::routing::Transaction;
+use crate::sql::{self, Holds, Place, Plan};
+
+/// What is asked right after a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Followup {
+    /// How the statement's warnings read. Only where another question comes behind it, which would
+    /// clear them.
+    Warnings,
+    /// The value behind LAST_INSERT_ID(): the OK packet also has ids that a client chose itself,
+    /// which the function does not return.
+    LastInsertId,
+    /// The value behind FOUND_ROWS() after SQL_CALC_FOUND_ROWS.
+    FoundRows,
+    /// `SET NAMES … COLLATE …` does not report this.
+    Collation,
+    /// The client changed what the session tracking reports: set it as the proxy needs it.
+    Tracking,
+}
+
+impl Followup {
+    /// The question.
+    pub(super) fn sql(self) -> &'static str {
+        match self {
+            Self::Warnings => "SHOW WARNINGS",
+            Self::LastInsertId => "SELECT LAST_INSERT_ID()",
+            Self::FoundRows => "SELECT FOUND_ROWS()",
+            Self::Collation => "SELECT @@SESSION.collation_connection",
+            Self::Tracking => "",
+        }
+    }
+}
+
+impl Session {
+    /// What to ask after this statement.
+    pub(super) fn followups(&self, plan: &Plan) -> Vec<Followup> {
+        let mut followups = Vec::new();
+        let is_alone =
+            self.transaction == Transaction::None && self.autocommit() && self.holds.is_empty();
+        if is_alone && (plan.holds.contains(Holds::FOUND_ROWS) || makes_ids(plan)) {
+            followups.push(Followup::Warnings);
+        }
+        if plan.holds.contains(Holds::FOUND_ROWS) {
+            followups.push(Followup::FoundRows);
+        }
+        let is_leaving = if self.transaction == Transaction::None {
+            is_alone && makes_ids(plan)
+        } else {
+            self.has_made_ids && ends_transaction(plan)
+        };
+        if is_leaving {
+            followups.push(Followup::LastInsertId);
+        }
+        if plan.variables.iter().any(|name| sets_collation(name)) {
+            followups.push(Followup::Collation);
+        }
+        if plan
+            .variables
+            .iter()
+            .any(|name| name.starts_with("session_track_"))
+        {
+            followups.push(Followup::Tracking);
+        }
+        followups
+    }
+
+    /// Reads the answers, in order.
+    pub(super) async fn read_followups(
+        &mut self,
+        lease: &mut Lease,
+        followups: Vec<Followup>,
+        reply: &Reply,
+    ) -> Result<(), RelayError> {
+        for followup in followups {
+            if followup == Followup::Tracking {
+                lease.read_tracking().await?;
+                continue;
+            }
+            let packets = read_answer(lease).await?;
+            if followup == Followup::Warnings {
+                self.note_warnings(reply, packets);
+            } else {
+                self.note_followup(lease, followup, &packets);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps how a statement's warnings read, if it had some.
+    pub(super) fn note_warnings(&mut self, reply: &Reply, packets: Vec<u8>) {
+        if reply.warnings > 0 && reply.error.is_none() {
+            self.diagnostics.conditions = Conditions::Warnings {
+                count: reply.warnings,
+                packets,
+            };
+        }
+    }
+
+    pub(super) fn note_followup(&mut self, lease: &mut Lease, followup: Followup, packets: &[u8]) {
+        let Some(value) = value(packets) else { return };
+        let number = || {
+            std::str::from_utf8(value)
+                .ok()
+                .and_then(|text| text.parse().ok())
+        };
+        match followup {
+            Followup::LastInsertId => {
+                self.has_made_ids = false;
+                let id = number().unwrap_or_default();
+                self.diagnostics.last_insert_id = id;
+                lease.last_insert_id = Some(id);
+            }
+            Followup::FoundRows => {
+                self.diagnostics.found_rows = number().unwrap_or_default();
+                self.diagnostics.has_asked_found_rows = true;
+            }
+            Followup::Collation => lease.note_variable("collation_connection", value),
+            Followup::Warnings | Followup::Tracking => {}
+        }
+    }
+}
+
+/// Writes the questions behind a statement.
+pub(super) fn write_followups(lease: &Lease, followups: &[Followup], out: &mut Vec<u8>) {
+    for followup in followups {
+        match followup {
+            Followup::Tracking => lease.write_tracking(out),
+            other => put_query(out, other.sql()),
+        }
+    }
+}
+
+/// Whether the statement may change what LAST_INSERT_ID() returns. An upload is not asked in the
+/// same write: what follows it would be taken for the file.
+pub(super) fn makes_ids(plan: &Plan) -> bool {
+    use sql::Kind::{Call, Execute, Insert, Replace};
+    // With an argument it sets the value, and goes to the writer.
+    let has_function = (plan.marks || plan.place == Place::Writer)
+        && plan.needs.contains(sql::Needs::LAST_INSERT_ID);
+    let is_upload = plan.kind == sql::Kind::LoadData
+        || plan
+            .parts
+            .iter()
+            .any(|part| part.kind == sql::Kind::LoadData);
+    !is_upload
+        && (has_function
+            || matches!(plan.kind, Insert | Replace | Call | Execute)
+            || plan.parts.iter().any(|part| makes_ids(part)))
+}
+
+/// Whether the statement reads what LAST_INSERT_ID() returns, or may change it, so that it must
+/// find the session's own there.
+pub(super) fn touches_ids(plan: &Plan) -> bool {
+    use sql::Kind::{Begin, Commit, Compound, LoadData, Rollback, Unknown};
+    !matches!(plan.kind, Begin | Commit | Rollback)
+        && (plan.needs.contains(sql::Needs::LAST_INSERT_ID)
+            || makes_ids(plan)
+            || matches!(plan.kind, Compound | LoadData | Unknown)
+            || !plan.unknown_functions.is_empty()
+            || plan
+                .variables
+                .iter()
+                .any(|name| matches!(name.as_str(), "last_insert_id" | "identity"))
+            || plan.parts.iter().any(|part| touches_ids(part)))
+}
+
+fn sets_collation(name: &str) -> bool {
+    matches!(
+        name,
+        "names" | "character set" | "character_set_connection" | "collation_connection"
+    )
+}
+
+/// Writes COM_QUERY.
+pub(super) fn put_query(out: &mut Vec<u8>, sql: &str) {
+    packet::put_with(out, 0, |out| {
+        out.push(Command::Query as u8);
+        out.extend_from_slice(sql.as_bytes());
+    });
+}
+
+/// Reads the answer to a question of the proxy's own: the packets before its terminator.
+pub(super) async fn read_answer(lease: &mut Lease) -> Result<Vec<u8>, RelayError> {
+    let mut packets = Vec::new();
+    let reply = relay::swallow(&mut lease.stream, Kind::Query, Some(&mut packets)).await;
+    reply.map_err(|cause| RelayError::Backend {
+        cause,
+        untouched: true,
+    })?;
+    Ok(packets)
+}
+
+/// The one value of a result of one row and one column.
+fn value(packets: &[u8]) -> Option<&[u8]> {
+    let mut rest = packets;
+    let mut last = None;
+    while let Some(header) = packet::Header::parse(rest) {
+        let (packet, tail) = rest.split_at((packet::HEADER_LEN + header.length).min(rest.len()));
+        last = packet.get(packet::HEADER_LEN..);
+        rest = tail;
+    }
+    Reader::new(last?, "row").lenenc_bytes_or_null().ok()?
+}

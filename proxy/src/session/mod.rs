@@ -1,0 +1,23 @@
+//! One client's conversation: what the client believes, what it holds, and where its statements
+//! go next.
+
+mod commands;
+mod context;
+mod conversation;
+mod diagnostics;
+mod effects;
+mod exchange;
+mod followup;
+mod identity;
+mod lending;
+mod local;
+mod possessions;
+mod prepared;
+mod registry;
+mod statements;
+
+pub use context::{Shared, World};
+pub use conversation::{Ended, Session};
+pub use identity::Identity;
+pub use registry::{Handle, Registry, Signal};
+pub use statements::StatementTable;

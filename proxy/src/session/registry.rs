@@ -1,0 +1,248 @@
+//! All sessions, for KILL, limits and shutdown.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::config::Credentials;
+use crate::topology::Endpoint;
+
+/// What a session is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Signal {
+    /// Nothing.
+    None = 0,
+    /// End when no transaction is open: the proxy is stopping.
+    Shutdown = 1,
+    /// End: the client was silent for too long.
+    Idle = 2,
+    /// End: another session killed this one.
+    Kill = 3,
+    /// End whatever is open: the proxy stops now.
+    Stop = 4,
+}
+
+/// Where a statement runs now.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// The login that may end it.
+    pub login: Arc<Credentials>,
+    /// The server's id of the connection.
+    pub thread_id: u32,
+}
+
+/// One session as others see it.
+#[derive(Debug)]
+pub struct Handle {
+    /// The connection id that the client was told.
+    pub id: u32,
+    user: Mutex<String>,
+    signal: AtomicU8,
+    notify: Notify,
+    /// Milliseconds since the registry began, when the last command ended; `BUSY` during one.
+    idle_since: AtomicU64,
+    /// Seconds of silence that the client allowed itself; `BUSY` if it said nothing.
+    idle_limit: AtomicU64,
+    /// Where its backend connection is.
+    running: Mutex<Option<Running>>,
+}
+
+const BUSY: u64 = u64::MAX;
+
+impl Handle {
+    /// Tells the session; a stronger signal is never replaced by a weaker one.
+    pub fn send(&self, signal: Signal) {
+        self.signal.fetch_max(signal as u8, Ordering::AcqRel);
+        self.notify.notify_one();
+    }
+
+    /// What the session was told.
+    pub fn signal(&self) -> Signal {
+        match self.signal.load(Ordering::Acquire) {
+            1 => Signal::Shutdown,
+            2 => Signal::Idle,
+            3 => Signal::Kill,
+            4 => Signal::Stop,
+            _ => Signal::None,
+        }
+    }
+
+    /// Waits until the signal is another than `known`.
+    pub async fn signalled(&self, known: Signal) -> Signal {
+        loop {
+            match self.signal() {
+                signal if signal == known => self.notify.notified().await,
+                signal => return signal,
+            }
+        }
+    }
+
+    /// Ends the session after so much silence, in place of the configured limit.
+    pub fn set_idle_limit(&self, limit: Duration) {
+        self.idle_limit.store(limit.as_secs(), Ordering::Relaxed);
+    }
+
+    /// The user that logged in.
+    pub fn user(&self) -> String {
+        self.user
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes who logged in.
+    pub fn set_user(&self, user: &str) {
+        *self.user.lock().unwrap_or_else(PoisonError::into_inner) = user.to_owned();
+    }
+
+    /// Where the session's backend connection is, if it has one now.
+    pub fn running(&self) -> Option<Running> {
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Notes where the session's backend connection is.
+    pub fn set_running(&self, running: Option<Running>) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    }
+}
+
+/// The sessions by connection id.
+#[derive(Debug)]
+pub struct Registry {
+    sessions: Mutex<HashMap<u32, Arc<Handle>>>,
+    next_id: AtomicU32,
+    /// What all sessions were told; those that begin later start with it.
+    told: AtomicU8,
+    origin: Instant,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            sessions: Mutex::default(),
+            next_id: AtomicU32::new(1),
+            told: AtomicU8::new(0),
+            origin: Instant::now(),
+        }
+    }
+}
+
+impl Registry {
+    /// Adds a session, unless there are `limit` already. It is removed when what is returned is
+    /// dropped, however its task ends.
+    pub fn add(self: &Arc<Self>, limit: usize) -> Option<Registered> {
+        let mut sessions = self.lock();
+        if sessions.len() >= limit {
+            return None;
+        }
+        let id = loop {
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+            if id != 0 && !sessions.contains_key(&id) {
+                break id;
+            }
+        };
+        let handle = Arc::new(Handle {
+            id,
+            user: Mutex::default(),
+            signal: AtomicU8::new(self.told.load(Ordering::Acquire)),
+            notify: Notify::new(),
+            idle_since: AtomicU64::new(BUSY),
+            idle_limit: AtomicU64::new(BUSY),
+            running: Mutex::default(),
+        });
+        sessions.insert(id, handle.clone());
+        Some(Registered {
+            handle,
+            registry: self.clone(),
+        })
+    }
+
+    /// The session with this connection id.
+    pub fn get(&self, id: u32) -> Option<Arc<Handle>> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// How long there has been a registry.
+    pub fn uptime(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Tells all sessions, also those that are still to begin.
+    pub fn send_all(&self, signal: Signal) {
+        let sessions = self.lock();
+        self.told.fetch_max(signal as u8, Ordering::AcqRel);
+        for handle in sessions.values() {
+            handle.send(signal);
+        }
+    }
+
+    /// Ends the sessions whose clients have been silent for longer than `limit`.
+    pub fn end_idle(&self, limit: Duration) {
+        let now = self.now();
+        for handle in self.lock().values() {
+            let since = handle.idle_since.load(Ordering::Relaxed);
+            let limit = match handle.idle_limit.load(Ordering::Relaxed) {
+                BUSY => limit,
+                seconds => Duration::from_secs(seconds),
+            };
+            if since != BUSY && now.saturating_sub(since) > millis(limit) {
+                handle.send(Signal::Idle);
+            }
+        }
+    }
+
+    /// Notes that the session waits for its client.
+    pub fn note_idle(&self, handle: &Handle) {
+        handle.idle_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Notes that the session works on a command.
+    pub fn note_busy(&self, handle: &Handle) {
+        handle.idle_since.store(BUSY, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.origin.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Handle>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's place in the registry.
+#[derive(Debug)]
+pub struct Registered {
+    /// The session as others see it.
+    pub handle: Arc<Handle>,
+    registry: Arc<Registry>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.handle.id);
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(BUSY - 1)
+}
