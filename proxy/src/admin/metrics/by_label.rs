@@ -1,0 +1,106 @@
+//! Metrics with one label, resolved beforehand.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::SECONDS;
+
+/// Labels as prometheus-client wants them.
+pub(super) type Labels = Vec<(&'static str, String)>;
+/// Histograms over [`SECONDS`].
+pub(super) type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// The values that a label can have.
+pub trait Label: Copy + 'static {
+    /// The label's name.
+    const KEY: &'static str;
+    /// All values, in the order of their indices.
+    const ALL: &'static [Self];
+
+    /// The value as Prometheus shows it.
+    fn word(self) -> &'static str;
+
+    /// The position in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+/// A counter for each value of a label. Cloning it shares the counters.
+#[derive(Debug)]
+pub struct CounterBy<L> {
+    counters: Arc<[Counter]>,
+    label: PhantomData<fn(L)>,
+}
+
+impl<L: Label> CounterBy<L> {
+    /// Adds one.
+    pub fn inc(&self, value: L) {
+        self.counters[value.index()].inc();
+    }
+
+    /// How many there were.
+    pub fn get(&self, value: L) -> u64 {
+        self.counters[value.index()].get()
+    }
+
+    pub(super) fn register(registry: &mut Registry, name: &str, help: &str) -> Self {
+        let family = Family::default();
+        registry.register(name, help, family.clone());
+        Self::of(&family, &[])
+    }
+
+    /// The counters of a family for all values, beside `others`.
+    pub(super) fn of(family: &Family<Labels, Counter>, others: &[(&'static str, &str)]) -> Self {
+        let counters = L::ALL
+            .iter()
+            .map(|value| {
+                let labels = labels(others, L::KEY, value.word());
+                family.get_or_create_owned(&labels)
+            })
+            .collect();
+        Self {
+            counters,
+            label: PhantomData,
+        }
+    }
+
+    /// Takes the counters out of the family again.
+    pub(super) fn remove(family: &Family<Labels, Counter>, others: &[(&'static str, &str)]) {
+        for value in L::ALL {
+            family.remove(&labels(others, L::KEY, value.word()));
+        }
+    }
+}
+
+impl<L> Clone for CounterBy<L> {
+    fn clone(&self) -> Self {
+        Self {
+            counters: self.counters.clone(),
+            label: PhantomData,
+        }
+    }
+}
+
+/// Registers histograms of seconds; the unit is appended to the name.
+pub(super) fn histograms(registry: &mut Registry, name: &str, help: &str) -> Histograms {
+    let family: Histograms = Family::new_with_constructor(|| Histogram::new(SECONDS));
+    registry.register_with_unit(name, help, Unit::Seconds, family.clone());
+    family
+}
+
+/// One of the histograms.
+pub(super) fn histogram_for(family: &Histograms, key: &'static str, value: &str) -> Histogram {
+    family.get_or_create_owned(&vec![(key, value.to_owned())])
+}
+
+fn labels(others: &[(&'static str, &str)], key: &'static str, word: &str) -> Labels {
+    others
+        .iter()
+        .chain(&[(key, word)])
+        .map(|(key, word)| (*key, (*word).to_owned()))
+        .collect()
+}

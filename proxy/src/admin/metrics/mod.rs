@@ -1,0 +1,353 @@
+//! Everything that is counted and measured.
+//!
+//! The rooms hold plain handles ([`Counter`], [`Gauge`], [`Histogram`]): counting is one atomic
+//! operation or one short lock, without a look-up by name. Labels are resolved once, when
+//! [`Metrics`] is made or an endpoint appears.
+//!
+//! Names are in Prometheus's manner: `isthmus_` first, `_total` after counters, units in full.
+
+mod by_label;
+mod endpoint;
+mod held;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+pub use by_label::{CounterBy, Label};
+pub use endpoint::{CloseReason, EndpointMetrics};
+pub use held::Held;
+pub use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::config::Role;
+use endpoint::EndpointFamilies;
+
+/// From a tenth of a millisecond (a reader next door) to the patience of a client; dense around
+/// the round trips between regions.
+const SECONDS: [f64; 17] = [
+    0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0,
+    2.5, 5.0, 10.0,
+];
+
+/// The metrics of one proxy.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    endpoints: EndpointFamilies,
+    /// Client connections.
+    pub clients: ClientMetrics,
+    /// Statements.
+    pub statements: StatementMetrics,
+    /// Errors that clients were sent, and connections lost, by whose fault it was.
+    pub errors: CounterBy<ErrorSource>,
+    /// Read your writes.
+    pub consistency: ConsistencyMetrics,
+    /// Reloads of the configuration.
+    pub reloads: CounterBy<ReloadOutcome>,
+    /// Look-ups in the plan cache.
+    pub plan_cache: CounterBy<CacheOutcome>,
+}
+
+/// Client connections.
+#[derive(Debug, Clone)]
+pub struct ClientMetrics {
+    /// Open now, logged in or not.
+    pub open: Gauge,
+    /// Accepted since the start, whatever became of them.
+    pub accepted: Counter,
+    /// Ended by the proxy before the first statement.
+    pub refused: CounterBy<RefuseReason>,
+}
+
+/// Statements.
+#[derive(Debug, Clone)]
+pub struct StatementMetrics {
+    /// By where they went.
+    pub routed: CounterBy<Route>,
+    /// From the last byte of the statement received to the last byte of the response sent, in
+    /// seconds, for statements that went to a reader.
+    pub reader_seconds: Histogram,
+    /// The same for statements that went to the writer.
+    pub writer_seconds: Histogram,
+}
+
+impl StatementMetrics {
+    /// How many statements there were.
+    pub fn total(&self) -> u64 {
+        Route::ALL.iter().map(|route| self.routed.get(*route)).sum()
+    }
+
+    /// The latency of statements that went to an endpoint of this role.
+    pub fn seconds(&self, role: Role) -> &Histogram {
+        match role {
+            Role::Reader => &self.reader_seconds,
+            Role::Writer => &self.writer_seconds,
+        }
+    }
+}
+
+/// Read your writes.
+#[derive(Debug, Clone)]
+pub struct ConsistencyMetrics {
+    /// Sessions with a mark that no reader has reached yet.
+    pub pinned_sessions: Gauge,
+    /// Reads that a reader could have answered, had it not been behind.
+    pub stale_reads_to_writer: Counter,
+    /// How waits for a reader ended.
+    pub waits: CounterBy<WaitOutcome>,
+    /// How long they took, in seconds.
+    pub wait_seconds: Histogram,
+}
+
+/// Declares the values of a label and their words.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident $key:literal { $($(#[$value_doc:meta])* $value:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$value_doc])* $value,)+
+        }
+
+        impl Label for $name {
+            const KEY: &'static str = $key;
+            const ALL: &'static [Self] = &[$(Self::$value),+];
+
+            fn word(self) -> &'static str {
+                match self {
+                    $(Self::$value => $word,)+
+                }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+pub(crate) use label;
+
+label! {
+    /// Why a client was refused.
+    RefuseReason "reason" {
+        /// `limits.max_client_connections` was reached.
+        TooMany = "too_many",
+        /// Wrong user or password.
+        Authentication = "authentication",
+        /// TLS is required and the client does not use it.
+        TlsRequired = "tls_required",
+        /// The TLS handshake failed.
+        Tls = "tls",
+        /// No PROXY protocol header from a trusted network, or one that cannot be read.
+        ProxyProtocol = "proxy_protocol",
+        /// `timeouts.handshake` ran out.
+        Timeout = "timeout",
+        /// What the client sent is not MySQL's protocol.
+        Protocol = "protocol",
+    }
+}
+
+label! {
+    /// Where a statement went.
+    Route "route" {
+        /// To a reader.
+        Reader = "reader",
+        /// To the writer.
+        Writer = "writer",
+        /// To the backend connection that the session holds already.
+        Previous = "previous",
+        /// Answered by the proxy.
+        Proxy = "proxy",
+        /// Kept as state of the session.
+        Session = "session",
+        /// Refused.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// Whose fault an error is.
+    ErrorSource "source" {
+        /// The client's, or its network's.
+        Client = "client",
+        /// The proxy's own.
+        Proxy = "proxy",
+        /// A server's, or its network's.
+        Backend = "backend",
+    }
+}
+
+label! {
+    /// How a wait for a reader ended.
+    WaitOutcome "outcome" {
+        /// The reader caught up.
+        Reached = "reached",
+        /// It did not within `consistency.max_wait`.
+        TimedOut = "timed_out",
+    }
+}
+
+label! {
+    /// What became of a reload.
+    ReloadOutcome "outcome" {
+        /// The new configuration is in force.
+        Applied = "applied",
+        /// It has an error; the old one stays.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// What the plan cache knew.
+    CacheOutcome "outcome" {
+        /// The plan.
+        Hit = "hit",
+        /// Nothing: the statement was parsed.
+        Miss = "miss",
+    }
+}
+
+impl Metrics {
+    /// Registers everything that does not depend on an endpoint.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("isthmus");
+        let endpoints = EndpointFamilies::register(&mut registry);
+        let clients = ClientMetrics::register(&mut registry);
+        let statements = StatementMetrics::register(&mut registry);
+        let consistency = ConsistencyMetrics::register(&mut registry);
+        let errors = CounterBy::register(
+            &mut registry,
+            "errors",
+            "Errors sent to clients and connections lost, by whose fault it was",
+        );
+        let reloads = CounterBy::register(
+            &mut registry,
+            "reloads",
+            "Attempts to apply a changed configuration",
+        );
+        let plan_cache = CounterBy::register(
+            &mut registry,
+            "plan_cache_lookups",
+            "Statements looked up in the plan cache",
+        );
+        Self {
+            registry,
+            endpoints,
+            clients,
+            statements,
+            errors,
+            consistency,
+            reloads,
+            plan_cache,
+        }
+    }
+
+    /// The handles of the endpoint called `name`; the same ones each time. Keep them.
+    pub fn endpoint(&self, name: &str) -> EndpointMetrics {
+        self.endpoints.handles(name)
+    }
+
+    /// Stops showing the endpoint called `name`. Handles that are still held count for nobody.
+    pub fn forget_endpoint(&self, name: &str) {
+        self.endpoints.forget(name);
+    }
+
+    /// Everything in the text form of OpenMetrics 1.0, which Prometheus reads.
+    ///
+    /// # Errors
+    ///
+    /// None that is known: the text is written to memory.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ClientMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let open = Gauge::default();
+        registry.register(
+            "client_connections",
+            "Client connections open now, logged in or not",
+            open.clone(),
+        );
+        let accepted = Counter::default();
+        registry.register(
+            "client_connections_accepted",
+            "Client connections accepted since the start",
+            accepted.clone(),
+        );
+        let refused = CounterBy::register(
+            registry,
+            "client_connections_refused",
+            "Client connections that the proxy ended before their first statement",
+        );
+        Self {
+            open,
+            accepted,
+            refused,
+        }
+    }
+}
+
+impl StatementMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let routed = CounterBy::register(registry, "statements", "Statements, by where they went");
+        let seconds = by_label::histograms(
+            registry,
+            "statement_duration",
+            "From the last byte of a statement received to the last byte of its response sent, \
+             by the role of the endpoint that answered",
+        );
+        Self {
+            routed,
+            reader_seconds: by_label::histogram_for(&seconds, "role", Role::Reader.as_str()),
+            writer_seconds: by_label::histogram_for(&seconds, "role", Role::Writer.as_str()),
+        }
+    }
+}
+
+impl ConsistencyMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let pinned_sessions = Gauge::default();
+        registry.register(
+            "pinned_sessions",
+            "Sessions that have written what no reader has shown to have seen yet",
+            pinned_sessions.clone(),
+        );
+        let stale_reads_to_writer = Counter::default();
+        registry.register(
+            "stale_reads_to_writer",
+            "Reads sent to the writer because the reader had not seen the session's writes",
+            stale_reads_to_writer.clone(),
+        );
+        let waits = CounterBy::register(
+            registry,
+            "reader_waits",
+            "Reads that waited for a reader to catch up, by how the wait ended",
+        );
+        let wait_seconds = Histogram::new(SECONDS);
+        registry.register_with_unit(
+            "reader_wait_duration",
+            "How long reads waited for a reader to catch up",
+            Unit::Seconds,
+            wait_seconds.clone(),
+        );
+        Self {
+            pinned_sessions,
+            stale_reads_to_writer,
+            waits,
+            wait_seconds,
+        }
+    }
+}

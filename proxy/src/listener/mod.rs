@@ -1,0 +1,8 @@
+//! Where clients come in: accepting, limits, TLS, the PROXY protocol, authentication.
+
+mod accept;
+mod authentication;
+mod handshake;
+pub mod proxy_protocol;
+
+pub use accept::{Listener, serve};
