@@ -1,0 +1,615 @@
+//! The world changes under busy connections: not one error, no stale read, nobody is cut off.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use isthmus_lab::{Flavor, Options, Relay, Signal};
+use isthmus_tests::rig::{
+    Blueprint, PASSWORD, Rig, WHERE, code, dedicated, driver_options, http, make_user, until,
+};
+use isthmus_tests::wire::Client;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, TxOpts};
+
+const BUSY: u32 = 64;
+const ON_WRITER: &str = "/* isthmus:writer */ ";
+
+/// Connections that never rest, until they are told to.
+struct Crowd {
+    stop: Arc<AtomicBool>,
+    /// While set, nobody begins to write.
+    only_reads: Arc<AtomicBool>,
+    rounds: Arc<AtomicU64>,
+    tasks: Vec<tokio::task::JoinHandle<Result<(), String>>>,
+}
+
+impl Crowd {
+    async fn gather(rig: &Rig) -> Self {
+        rig.prepare_data(&["CREATE TABLE registers (id INT PRIMARY KEY, n INT)"])
+            .await;
+        let values: Vec<String> = (0..BUSY).map(|id| format!("({id}, 0)")).collect();
+        rig.prepare_data(&[&format!(
+            "INSERT INTO registers VALUES {}",
+            values.join(", ")
+        )])
+        .await;
+        let (stop, only_reads) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let rounds = Arc::new(AtomicU64::new(0));
+        let mut tasks = Vec::new();
+        for id in 0..BUSY {
+            let mut conn = rig.connect().await;
+            let (stop, only_reads, rounds) = (stop.clone(), only_reads.clone(), rounds.clone());
+            tasks.push(tokio::spawn(async move {
+                let mut expected = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let writes = !only_reads.load(Ordering::Relaxed);
+                    let seen = work(&mut conn, id, writes, &mut expected).await;
+                    let seen = seen.map_err(|error| format!("connection {id}: {error}"))?;
+                    if seen != Some(expected) {
+                        return Err(format!(
+                            "connection {id} read {seen:?} after write {expected}"
+                        ));
+                    }
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            }));
+        }
+        Self {
+            stop,
+            only_reads,
+            rounds,
+            tasks,
+        }
+    }
+
+    /// Waits until everybody has had some more turns.
+    async fn turn(&self) {
+        let goal = self.rounds.load(Ordering::Relaxed) + 2 * u64::from(BUSY);
+        until("the connections go on", async || {
+            self.rounds.load(Ordering::Relaxed) >= goal || self.has_failed()
+        })
+        .await;
+    }
+
+    fn has_failed(&self) -> bool {
+        self.tasks.iter().any(tokio::task::JoinHandle::is_finished)
+    }
+
+    async fn dismiss(self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut errors = Vec::new();
+        for task in self.tasks {
+            errors.extend(task.await.unwrap().err());
+        }
+        assert!(
+            errors.is_empty(),
+            "{} of {BUSY} connections had an error: {errors:#?}",
+            errors.len()
+        );
+        self.rounds.load(Ordering::Relaxed)
+    }
+}
+
+/// One turn of a connection; returns what its register says.
+async fn work(
+    conn: &mut Conn,
+    id: u32,
+    writes: bool,
+    expected: &mut u32,
+) -> mysql_async::Result<Option<u32>> {
+    if writes {
+        match id % 3 {
+            0 => {
+                conn.query_drop(format!("UPDATE registers SET n = n + 1 WHERE id = {id}"))
+                    .await?
+            }
+            1 => {
+                conn.exec_drop("UPDATE registers SET n = n + 1 WHERE id = ?", (id,))
+                    .await?
+            }
+            _ => {
+                let mut transaction = conn.start_transaction(TxOpts::default()).await?;
+                transaction
+                    .query_drop(format!("UPDATE registers SET n = n + 1 WHERE id = {id}"))
+                    .await?;
+                transaction
+                    .exec_drop("UPDATE registers SET n = n WHERE id = ?", (id,))
+                    .await?;
+                transaction.commit().await?;
+            }
+        }
+        *expected += 1;
+    }
+    conn.query_drop("SELECT COUNT(*) FROM registers").await?;
+    match id % 2 {
+        0 => {
+            conn.query_first(format!("SELECT n FROM registers WHERE id = {id}"))
+                .await
+        }
+        _ => {
+            conn.exec_first("SELECT n FROM registers WHERE id = ?", (id,))
+                .await
+        }
+    }
+}
+
+/// Few connections, so that most sessions are waiting for one at any time.
+const TIGHT: &str =
+    "[pool]\nmax_connections = 6\nborrow_timeout = \"20s\"\n[reload]\nwatch = true\n";
+
+/// How a reload is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Http,
+    Hangup,
+    Watch,
+}
+
+/// Applies a configuration and waits until it is in force.
+async fn apply(rig: &Rig, blueprint: &Blueprint, way: Way) {
+    let before = rig.proxy.log().matches("reloaded:").count();
+    match way {
+        Way::Http => {
+            let (status, body) = rig.reload(blueprint).await;
+            assert_eq!(status, 200, "{body}");
+        }
+        Way::Hangup => rig.proxy.reload(&rig.render(blueprint)).unwrap(),
+        Way::Watch => rig.write_config(&rig.render(blueprint)),
+    }
+    until("the reload is in the log", async || {
+        rig.proxy.log().matches("reloaded:").count() > before
+    })
+    .await;
+}
+
+async fn endpoints_change(flavor: Flavor) {
+    let lab = dedicated(Options {
+        flavor,
+        readers: 2,
+        ..Options::default()
+    })
+    .await;
+    let rig = Rig::start_on(lab.clone(), TIGHT).await;
+    let second_writer = Relay::start(lab.writer().address(), Duration::ZERO).unwrap();
+    let other_reader = lab.readers()[1].address();
+    let second_reader = Relay::start(other_reader, Duration::ZERO).unwrap();
+
+    let crowd = Crowd::gather(&rig).await;
+    let mut idle = Vec::new();
+    for _ in 0..16 {
+        idle.push(rig.wire().await);
+    }
+    // Transactions that are open all the time, on the writer and on the reader.
+    let mut open = rig.wire().await;
+    for statement in [
+        "CREATE TABLE slow (id INT)",
+        "BEGIN",
+        "INSERT INTO slow VALUES (1)",
+    ] {
+        open.query(statement).await.unwrap().expect_ok();
+    }
+    let mut reading = rig.wire().await;
+    reading
+        .query("START TRANSACTION READ ONLY")
+        .await
+        .unwrap()
+        .expect_ok();
+    assert_eq!(reading.query(WHERE).await.unwrap().value(), "reader");
+
+    let (w1, w2) = (rig.writer.address(), second_writer.address());
+    let (r1, r2) = (rig.reader.address(), second_reader.address());
+    let base = |endpoints: &[(&str, SocketAddr, &str)]| {
+        let mut blueprint = rig.blueprint.clone();
+        blueprint.set_endpoints(endpoints);
+        blueprint
+    };
+    let worlds: Vec<(&str, Blueprint)> = vec![
+        (
+            "the reader moved",
+            base(&[("tokyo", w1, "writer"), ("virginia", r2, "reader")]),
+        ),
+        (
+            "a reader added",
+            base(&[
+                ("tokyo", w1, "writer"),
+                ("virginia", r2, "reader"),
+                ("extra", r1, "reader"),
+            ]),
+        ),
+        (
+            "a reader removed",
+            base(&[("tokyo", w1, "writer"), ("extra", r1, "reader")]),
+        ),
+        (
+            "the reader renamed",
+            base(&[("tokyo", w1, "writer"), ("ashburn", r1, "reader")]),
+        ),
+        (
+            "the writer moved",
+            base(&[("tokyo", w2, "writer"), ("ashburn", r1, "reader")]),
+        ),
+        (
+            "no reader",
+            base(&[("tokyo", w2, "writer")]).with("region = \"tokyo\""),
+        ),
+        (
+            "both back",
+            base(&[("tokyo", w1, "writer"), ("virginia", r1, "reader")]),
+        ),
+        (
+            "a small pool",
+            rig.blueprint.clone().with("[pool]\nmax_connections = 3"),
+        ),
+        (
+            "a large pool",
+            rig.blueprint.clone().with("[pool]\nmax_connections = 20"),
+        ),
+        (
+            "short lives",
+            rig.blueprint
+                .clone()
+                .with("[pool]\nmax_connections = 6\nmax_life = \"1s\""),
+        ),
+        ("another user", rig.blueprint.clone().with_user("newcomer")),
+        ("without the other user", rig.blueprint.clone()),
+        (
+            "waiting",
+            rig.blueprint
+                .clone()
+                .with("[consistency]\non_stale = \"wait\"\nmax_wait = \"200ms\""),
+        ),
+        (
+            "another source",
+            rig.blueprint
+                .clone()
+                .with("[consistency]\nsource = \"gtid\""),
+        ),
+        (
+            "other timeouts",
+            rig.blueprint
+                .clone()
+                .with("[timeouts]\nconnect = \"3s\"\n[log]\nlevel = \"info\""),
+        ),
+    ];
+    let ways = [Way::Http, Way::Hangup, Way::Watch];
+    for ((name, world), way) in worlds.iter().zip(ways.into_iter().cycle()) {
+        println!("{name}, by {way:?}");
+        apply(&rig, world, way).await;
+        crowd.turn().await;
+        if crowd.has_failed() {
+            break;
+        }
+    }
+    let rounds = crowd.dismiss().await;
+    println!(
+        "{flavor}: {rounds} turns of {BUSY} connections, {} reloads, no error",
+        worlds.len()
+    );
+
+    for client in &mut idle {
+        assert_eq!(client.query(WHERE).await.unwrap().value(), "reader");
+    }
+    open.query("INSERT INTO slow VALUES (2)")
+        .await
+        .unwrap()
+        .expect_ok();
+    let own = open
+        .query("SELECT COUNT(*) FROM slow")
+        .await
+        .unwrap()
+        .value();
+    assert_eq!(own, "2", "the transaction is where it was");
+    let others = format!("{ON_WRITER}SELECT COUNT(*) FROM slow");
+    assert_eq!(rig.wire().await.query(&others).await.unwrap().value(), "0");
+    open.query("COMMIT").await.unwrap().expect_ok();
+    assert_eq!(rig.wire().await.query(&others).await.unwrap().value(), "2");
+    assert_eq!(
+        open.query("SELECT COUNT(*) FROM slow")
+            .await
+            .unwrap()
+            .value(),
+        "2"
+    );
+    assert_eq!(reading.query(WHERE).await.unwrap().value(), "reader");
+    reading.query("COMMIT").await.unwrap().expect_ok();
+
+    // Nothing is left on addresses that are no endpoints any more.
+    for relay in [&second_writer, &second_reader] {
+        until("connections to former endpoints are closed", async || {
+            relay.traffic().open == 0
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn endpoints_change_on_mysql() {
+    endpoints_change(Flavor::Mysql).await;
+}
+
+#[tokio::test]
+async fn endpoints_change_on_mariadb() {
+    endpoints_change(Flavor::Mariadb).await;
+}
+
+/// The roles are swapped on the servers and in the file, under readers that do not notice.
+async fn roles_are_swapped(flavor: Flavor) {
+    let lab = dedicated(Options {
+        flavor,
+        ..Options::default()
+    })
+    .await;
+    let rig = Rig::start_on(lab.clone(), TIGHT).await;
+    let crowd = Crowd::gather(&rig).await;
+    crowd.turn().await;
+    let (first, second) = (rig.writer.address(), rig.reader.address());
+    for round in 0..2 {
+        crowd.only_reads.store(true, Ordering::Relaxed);
+        // Those that write finish what they are at.
+        crowd.turn().await;
+        lab.wait_caught_up().await.unwrap();
+        lab.promote(0).await.unwrap();
+        let mut swapped = rig.blueprint.clone();
+        let (writer, reader) = if round == 0 {
+            (second, first)
+        } else {
+            (first, second)
+        };
+        let names = if round == 0 {
+            ("virginia", "tokyo")
+        } else {
+            ("tokyo", "virginia")
+        };
+        swapped.set_endpoints(&[(names.0, writer, "writer"), (names.1, reader, "reader")]);
+        apply(&rig, &swapped, Way::Http).await;
+        crowd.only_reads.store(false, Ordering::Relaxed);
+        crowd.turn().await;
+        let sign = if round == 0 {
+            ("reader", "writer")
+        } else {
+            ("writer", "reader")
+        };
+        let mut client = rig.wire().await;
+        assert_eq!(
+            client
+                .query(&format!("{ON_WRITER}{WHERE}"))
+                .await
+                .unwrap()
+                .value(),
+            sign.0
+        );
+        assert_eq!(client.query(WHERE).await.unwrap().value(), sign.1);
+    }
+    let rounds = crowd.dismiss().await;
+    println!("{flavor}: {rounds} turns of {BUSY} connections, the roles swapped twice, no error");
+}
+
+#[tokio::test]
+async fn roles_are_swapped_on_mysql() {
+    roles_are_swapped(Flavor::Mysql).await;
+}
+
+#[tokio::test]
+async fn roles_are_swapped_on_mariadb() {
+    roles_are_swapped(Flavor::Mariadb).await;
+}
+
+/// A session that has written, and has seen its write on the reader, is not sent into the past by
+/// another reader that takes its place.
+#[tokio::test]
+async fn a_new_reader_may_be_behind() {
+    let lab = dedicated(Options {
+        readers: 2,
+        ..Options::default()
+    })
+    .await;
+    let rig = Rig::start_on(lab.clone(), "").await;
+    rig.prepare_data(&["CREATE TABLE t (n INT)", "INSERT INTO t VALUES (0)"])
+        .await;
+    let behind = lab.readers()[1];
+    behind.execute("STOP REPLICA SQL_THREAD").await.unwrap();
+    let mut client = rig.wire().await;
+    client
+        .query("UPDATE t SET n = 1")
+        .await
+        .unwrap()
+        .expect_ok();
+    until("the first reader has the write", async || {
+        client.query(WHERE).await.unwrap().value() == "reader"
+    })
+    .await;
+    let mut moved = rig.blueprint.clone();
+    moved.set_endpoints(&[
+        ("tokyo", rig.writer.address(), "writer"),
+        ("virginia", behind.address(), "reader"),
+    ]);
+    assert_eq!(rig.reload(&moved).await.0, 200);
+    assert_eq!(
+        client.query("SELECT n FROM t").await.unwrap().value(),
+        "1",
+        "a stale read"
+    );
+    // Others, who have written nothing, see that the reader is behind: the test has a reason.
+    assert_eq!(
+        rig.wire()
+            .await
+            .query("SELECT n FROM t")
+            .await
+            .unwrap()
+            .value(),
+        "0"
+    );
+    behind.execute("START REPLICA SQL_THREAD").await.unwrap();
+    until("the second reader answers", async || {
+        client.query(WHERE).await.unwrap().value() == "reader"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn users_come_and_go() {
+    let rig = Rig::start(Flavor::Mysql, "").await;
+    let name = make_user(&rig.lab).await;
+    let log_in = || {
+        Conn::new(Opts::from(driver_options(
+            rig.proxy.address(),
+            &name,
+            PASSWORD,
+        )))
+    };
+    assert_eq!(code(log_in().await), 1045);
+    let with_both = rig.blueprint.clone().with_user(&name);
+    assert_eq!(rig.reload(&with_both).await.0, 200);
+    let mut guest = log_in().await.unwrap();
+    let mut in_transaction = log_in().await.unwrap();
+    in_transaction
+        .query_drop(format!("CREATE TABLE {name}.t (id INT)"))
+        .await
+        .unwrap();
+    in_transaction.query_drop("BEGIN").await.unwrap();
+    in_transaction
+        .query_drop(format!("INSERT INTO {name}.t VALUES (1)"))
+        .await
+        .unwrap();
+    guest.query_drop("SELECT 1").await.unwrap();
+    let mut own = rig.wire().await;
+
+    assert_eq!(rig.reload(&rig.blueprint).await.0, 200);
+    assert_eq!(code(log_in().await), 1045);
+    assert_eq!(code(guest.query_drop("SELECT 1").await), 1045);
+    in_transaction
+        .query_drop(format!("INSERT INTO {name}.t VALUES (2)"))
+        .await
+        .unwrap();
+    in_transaction.query_drop("COMMIT").await.unwrap();
+    assert_eq!(code(in_transaction.query_drop("SELECT 1").await), 1045);
+    let count = format!("{ON_WRITER}SELECT COUNT(*) FROM {name}.t");
+    assert_eq!(
+        own.query(&count).await.unwrap().value(),
+        "2",
+        "the transaction was finished"
+    );
+
+    // A new password is for new logins.
+    let changed = rig.blueprint.clone().with(&format!(
+        "[[users]]\nname = \"{}\"\npassword = \"new\"\nbackend_password = \"{PASSWORD}\"",
+        rig.user
+    ));
+    assert_eq!(rig.reload(&changed).await.0, 200);
+    own.query("SELECT 1").await.unwrap().expect_ok();
+    let with = |password: &str| {
+        Conn::new(Opts::from(driver_options(
+            rig.proxy.address(),
+            &rig.user,
+            password,
+        )))
+    };
+    assert_eq!(code(with(PASSWORD).await), 1045);
+    with("new")
+        .await
+        .unwrap()
+        .query_drop("SELECT 1")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_file_with_an_error_changes_nothing() {
+    let rig = Rig::start(Flavor::Mysql, "[reload]\nwatch = true").await;
+    let mut client = rig.wire().await;
+    let good = rig.render(&rig.blueprint);
+    let cases = [
+        ("no TOML", "region = ".to_owned(), "isthmus.toml:1:"),
+        (
+            "an unknown field",
+            format!("{good}\n[pool]\nmax_conections = 1\n"),
+            "max_conections",
+        ),
+        (
+            "a wrong value",
+            format!("{good}\n[pool]\nborrow_timeout = \"soon\"\n"),
+            "soon",
+        ),
+        (
+            "two writers",
+            good.replace("\"reader\"", "\"writer\""),
+            "writer",
+        ),
+        ("no users", good.replace("[[users]]", "[[other]]"), "other"),
+        (
+            "a missing file",
+            format!("{good}\n[server_tls]\nmode = \"verify-ca\"\nca = \"nowhere.pem\"\n"),
+            "nowhere.pem",
+        ),
+        ("nothing", String::new(), ""),
+    ];
+    for (name, text, named) in cases {
+        let before = rig.proxy.log().matches("not reloaded").count();
+        rig.write_config(&text);
+        let (status, body) = http(rig.proxy.admin_address(), "POST", "/api/reload").await;
+        assert_eq!(status, 422, "{name}: {body}");
+        let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(answer["applied"], false, "{name}");
+        assert!(
+            answer["error"].as_str().unwrap().contains(named),
+            "{name}: {body}"
+        );
+        until("it is in the log", async || {
+            rig.proxy.log().matches("not reloaded").count() > before
+        })
+        .await;
+        rig.proxy.signal(Signal::HUP).unwrap();
+        until("it is in the log again", async || {
+            rig.proxy.log().matches("not reloaded").count() > before + 1
+        })
+        .await;
+        assert_eq!(
+            client.query(WHERE).await.unwrap().value(),
+            "reader",
+            "{name}"
+        );
+        assert_eq!(
+            rig.wire().await.query(WHERE).await.unwrap().value(),
+            "reader",
+            "{name}"
+        );
+    }
+    rig.write_config(&good);
+    let (status, body) = http(rig.proxy.admin_address(), "POST", "/api/reload").await;
+    assert_eq!(status, 200, "{body}");
+    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(answer["changes"].as_array().unwrap().len(), 0, "{body}");
+    let moved = rig
+        .blueprint
+        .clone()
+        .with("[pool]\nborrow_timeout = \"3s\"");
+    let (_, body) = rig.reload(&moved).await;
+    assert!(
+        body.contains("borrow_timeout"),
+        "the answer says what has changed: {body}"
+    );
+    assert_eq!(
+        http(rig.proxy.admin_address(), "GET", "/api/reload")
+            .await
+            .0,
+        405
+    );
+
+    // A connection that has never logged in survives all this, too.
+    let waiting = Client::connect(rig.proxy.address()).await.unwrap();
+    assert_eq!(rig.reload(&rig.blueprint).await.0, 200);
+    let mut waiting = waiting.unwrap();
+    waiting
+        .authenticate(&rig.user, PASSWORD, None)
+        .await
+        .unwrap()
+        .unwrap();
+}
