@@ -1,0 +1,274 @@
+//! Isthmus beside a direct connection and other proxies, in one run: the ways take turns in short
+//! slices, so that whatever else the machine does hits all of them alike.
+
+mod client;
+mod process;
+mod report;
+mod sysbench;
+mod target;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use isthmus_lab::{APP, Lab, Options, SCHEMA, Server};
+
+use crate::client::Client;
+use crate::process::CpuTime;
+use crate::report::{Idle, PointSelects, Report, Streaming};
+use crate::target::{Kind, Target};
+
+type Failure = Box<dyn Error>;
+
+/// Measures Isthmus beside HAProxy and direct connections to MySQL 9.7.
+#[derive(Debug, Parser)]
+#[command(name = "scripts/bench side-by-side")]
+struct Arguments {
+    /// Seconds of point selects for each way and number of threads, over all rounds.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Slices that these seconds are cut into; the ways take turns.
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Client threads of the point selects.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    threads: Vec<u32>,
+    /// GB (10⁹ bytes) of 1 KB rows to read through each way in each of three rounds; 0 leaves this
+    /// part out.
+    #[arg(long, default_value_t = 1.0)]
+    gigabytes: f64,
+    /// Client connections that do nothing; 0 leaves this part out.
+    #[arg(long, default_value_t = 2000)]
+    idle: usize,
+    /// Isthmus's setting `workers`.
+    #[arg(long, default_value_t = 0)]
+    workers: usize,
+    /// Measure MySQL Router too.
+    #[arg(long)]
+    peers: bool,
+    /// Write all figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Add the tables to benches/RESULTS.md.
+    #[arg(long)]
+    record: bool,
+}
+
+const STREAMING_ROUNDS: u32 = 3;
+/// Rows of the table behind the large result, and bytes of each on the wire, its header included.
+const STREAM_ROWS: u32 = 20_000;
+const STREAM_ROW_LEN: u32 = 1_028;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    let mut report = Report {
+        date: report::date(),
+        commit: report::commit(),
+        command: command_line(),
+        machine: report::machine(),
+        point_selects: Vec::new(),
+        streaming: Vec::new(),
+        idle: Vec::new(),
+        selects_on_writer: 0,
+    };
+    let mut kinds = vec![Kind::Direct, Kind::Haproxy, Kind::Isthmus];
+    if arguments.peers {
+        kinds.push(Kind::Router);
+    }
+
+    eprintln!("starting MySQL");
+    let lab = Lab::start(Options {
+        arguments: vec![
+            format!("--max-connections={}", arguments.idle * 2 + 500),
+            "--innodb-buffer-pool-size=256M".into(),
+        ],
+        ..Options::default()
+    })
+    .await?;
+    sysbench::prepare(lab.writer().address())?;
+    prepare_stream(&lab).await?;
+    lab.wait_caught_up().await?;
+    let mut targets = Vec::new();
+    for kind in &kinds {
+        targets.push(Target::start(&lab, *kind, arguments.workers).await?);
+    }
+
+    let selects = selects(lab.writer()).await?;
+    for threads in &arguments.threads {
+        report
+            .point_selects
+            .extend(point_selects(&targets, *threads, &arguments)?);
+    }
+    report.selects_on_writer = selects_since(lab.writer(), selects).await?;
+    if arguments.gigabytes > 0.0 {
+        report.streaming = streaming(&targets, arguments.gigabytes)?;
+    }
+    // Fresh processes: memory that others have used and left behind would hide the difference.
+    drop(targets);
+    if arguments.idle > 0 {
+        for kind in kinds.into_iter().filter(|kind| *kind != Kind::Direct) {
+            let target = Target::start(&lab, kind, arguments.workers).await?;
+            report.idle.extend(idle(&target, arguments.idle)?);
+        }
+    }
+
+    println!("{}", report.tables().trim_end());
+    if let Some(file) = &arguments.json {
+        std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
+    }
+    if arguments.record {
+        report.record(&Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"))?;
+    }
+    Ok(())
+}
+
+fn command_line() -> String {
+    let arguments = std::env::args()
+        .skip(1)
+        .map(|argument| format!(" {argument}"));
+    format!(
+        "scripts/bench side-by-side{}",
+        arguments.collect::<String>()
+    )
+}
+
+/// The slices of all targets at one number of threads.
+fn point_selects(
+    targets: &[Target],
+    threads: u32,
+    arguments: &Arguments,
+) -> Result<Vec<PointSelects>, Failure> {
+    let mut all: Vec<PointSelects> = targets
+        .iter()
+        .map(|target| PointSelects {
+            target: target.kind,
+            threads,
+            queries_per_second: Vec::new(),
+            average_ms: Vec::new(),
+            p95_ms: Vec::new(),
+            cpu_us: Vec::new(),
+        })
+        .collect();
+    let slice =
+        Duration::from_secs((arguments.seconds / u64::from(arguments.rounds.max(1))).max(1));
+    for round in 0..arguments.rounds {
+        eprintln!("point selects, {threads} threads, round {}", round + 1);
+        for (target, results) in in_turn(round, targets.iter().zip(&mut all)) {
+            let before = target.pid.map(CpuTime::of).transpose()?;
+            let outcome = sysbench::point_selects(target.address, threads, slice)?;
+            results.queries_per_second.push(outcome.queries_per_second);
+            results.average_ms.push(outcome.average_ms);
+            results.p95_ms.push(outcome.p95_ms);
+            if let (Some(pid), Some(before)) = (target.pid, before) {
+                let used = CpuTime::of(pid)?.since(&before);
+                results
+                    .cpu_us
+                    .push(used.as_secs_f64() * 1e6 / outcome.queries as f64);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// All of them, another one first in each round.
+fn in_turn<T>(round: u32, items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.collect();
+    let first = round as usize % items.len().max(1);
+    items.rotate_left(first);
+    items
+}
+
+async fn prepare_stream(lab: &Lab) -> Result<(), Failure> {
+    let filler = STREAM_ROW_LEN - 4 - 3;
+    lab.writer()
+        .execute(format!(
+            "SET SESSION cte_max_recursion_depth = 1000000;\
+             CREATE TABLE {SCHEMA}.copies (n INT PRIMARY KEY);\
+             INSERT INTO {SCHEMA}.copies WITH RECURSIVE s (n) AS \
+             (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100000) SELECT n FROM s;\
+             CREATE TABLE {SCHEMA}.stream (id INT PRIMARY KEY, filler VARCHAR(2000)) CHARSET ascii;\
+             INSERT INTO {SCHEMA}.stream SELECT n, REPEAT('x', {filler}) FROM {SCHEMA}.copies \
+             WHERE n <= {STREAM_ROWS}"
+        ))
+        .await?;
+    Ok(())
+}
+
+/// One result of so many GB, through one way after the other.
+fn streaming(targets: &[Target], gigabytes: f64) -> Result<Vec<Streaming>, Failure> {
+    let one_copy = f64::from(STREAM_ROWS) * f64::from(STREAM_ROW_LEN);
+    let copies = (gigabytes * 1e9 / one_copy).ceil();
+    let sql = format!(
+        "SELECT filler FROM stream CROSS JOIN (SELECT n FROM copies WHERE n <= {copies}) AS c"
+    );
+    let mut all: Vec<Streaming> = targets
+        .iter()
+        .map(|target| Streaming {
+            target: target.kind,
+            gb_per_second: Vec::new(),
+            cpu_s_per_gb: Vec::new(),
+            peak: None,
+        })
+        .collect();
+    for round in 0..STREAMING_ROUNDS {
+        eprintln!("large results, round {}", round + 1);
+        for (target, results) in in_turn(round, targets.iter().zip(&mut all)) {
+            let mut client = Client::connect(target.address, APP)?;
+            if let (Some(pid), None) = (target.pid, results.peak) {
+                process::forget_peak(pid)?;
+            }
+            let before = target.pid.map(CpuTime::of).transpose()?;
+            let start = Instant::now();
+            let gigabytes = client.query(&sql)? as f64 / 1e9;
+            results
+                .gb_per_second
+                .push(gigabytes / start.elapsed().as_secs_f64());
+            if let (Some(pid), Some(before)) = (target.pid, before) {
+                let used = CpuTime::of(pid)?.since(&before);
+                results.cpu_s_per_gb.push(used.as_secs_f64() / gigabytes);
+                results.peak = Some(process::peak(pid)?.max(results.peak.unwrap_or(0)));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Opens connections that do nothing, and looks at the proxy's memory.
+fn idle(target: &Target, connections: usize) -> Result<Option<Idle>, Failure> {
+    /// What a process makes once, it has made after these.
+    const FIRST: usize = 100;
+
+    let Some(pid) = target.pid else {
+        return Ok(None);
+    };
+    eprintln!(
+        "{connections} idle connections through {}",
+        target.kind.name()
+    );
+    let mut open = Vec::with_capacity(FIRST + connections);
+    for _ in 0..FIRST {
+        open.push(Client::connect(target.address, APP)?);
+    }
+    let before = process::resident(pid)?;
+    for _ in 0..connections {
+        open.push(Client::connect(target.address, APP)?);
+    }
+    let after = process::resident(pid)?;
+    Ok(Some(Idle {
+        target: target.kind,
+        connections,
+        bytes: after.saturating_sub(before) as f64 / connections as f64,
+    }))
+}
+
+async fn selects(server: &Server) -> Result<u64, Failure> {
+    let rows: Vec<(String, String)> = server.query("SHOW GLOBAL STATUS LIKE 'Com_select'").await?;
+    let value = rows.first().and_then(|(_, value)| value.parse().ok());
+    value.ok_or_else(|| "the server does not say how many SELECTs it has answered".into())
+}
+
+async fn selects_since(server: &Server, before: u64) -> Result<u64, Failure> {
+    Ok(selects(server).await? - before)
+}

@@ -1,0 +1,120 @@
+//! One slice of load by sysbench.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use isthmus_lab::{APP, SCHEMA};
+
+/// Rows of the table that the point selects read.
+pub(crate) const ROWS: u32 = 10_000;
+
+/// What sysbench says about a slice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) queries: u64,
+    pub(crate) queries_per_second: f64,
+    pub(crate) average_ms: f64,
+    pub(crate) p95_ms: f64,
+}
+
+/// Makes the table.
+pub(crate) fn prepare(writer: SocketAddr) -> io::Result<()> {
+    run(writer, 1, &[], "prepare").map(drop)
+}
+
+/// Runs point selects in the text protocol.
+pub(crate) fn point_selects(
+    address: SocketAddr,
+    threads: u32,
+    length: Duration,
+) -> io::Result<Outcome> {
+    let time = format!("--time={}", length.as_secs().max(1));
+    let text = run(address, threads, &[&time], "run")?;
+    outcome(&text).ok_or_else(|| io::Error::other(format!("sysbench printed no figures:\n{text}")))
+}
+
+fn run(address: SocketAddr, threads: u32, more: &[&str], action: &str) -> io::Result<String> {
+    let output = Command::new("sysbench")
+        .arg("oltp_point_select")
+        .args([
+            "--db-driver=mysql",
+            "--db-ps-mode=disable",
+            "--events=0",
+            "--tables=1",
+        ])
+        .arg(format!("--table-size={ROWS}"))
+        .arg(format!("--mysql-host={}", address.ip()))
+        .arg(format!("--mysql-port={}", address.port()))
+        .arg(format!("--mysql-user={}", APP.user))
+        .arg(format!("--mysql-password={}", APP.password))
+        .arg(format!("--mysql-db={SCHEMA}"))
+        .arg(format!("--threads={threads}"))
+        .args(more)
+        .arg(action)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot run sysbench (scripts/setup bench installs it): {error}"),
+            )
+        })?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        return Err(io::Error::other(format!(
+            "sysbench at {address} failed:\n{text}"
+        )));
+    }
+    Ok(text)
+}
+
+fn outcome(text: &str) -> Option<Outcome> {
+    let value = |name: &str| {
+        text.lines()
+            .find_map(|line| line.trim().strip_prefix(name)?.split_whitespace().next())
+    };
+    let rate = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("queries:")?.split_once('('));
+    Some(Outcome {
+        queries: value("queries:")?.parse().ok()?,
+        queries_per_second: rate?.1.split_whitespace().next()?.parse().ok()?,
+        average_ms: value("avg:")?.parse().ok()?,
+        p95_ms: value("95th percentile:")?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_read() {
+        let text = "
+SQL statistics:
+    queries performed:
+        read:                            15660
+        total:                           15660
+    transactions:                        15660  (3913.96 per sec.)
+    queries:                             15660  (3914.96 per sec.)
+    ignored errors:                      0      (0.00 per sec.)
+
+Latency (ms):
+         min:                                    0.10
+         avg:                                    0.25
+         max:                                   12.62
+         95th percentile:                        0.60
+         sum:                                 3988.35
+";
+        let expected = Outcome {
+            queries: 15_660,
+            queries_per_second: 3914.96,
+            average_ms: 0.25,
+            p95_ms: 0.6,
+        };
+        assert_eq!(outcome(text), Some(expected));
+        assert_eq!(outcome("FATAL: unable to connect"), None);
+    }
+}
