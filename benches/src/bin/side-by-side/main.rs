@@ -66,7 +66,7 @@ async fn main() -> Result<(), Failure> {
     let mut report = Report {
         date: report::date(),
         commit: report::commit(),
-        command: command_line(),
+        command: command_line(std::env::args()),
         machine: report::machine(),
         point_selects: Vec::new(),
         streaming: Vec::new(),
@@ -124,14 +124,19 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn command_line() -> String {
-    let arguments = std::env::args()
-        .skip(1)
-        .map(|argument| format!(" {argument}"));
-    format!(
-        "scripts/bench side-by-side{}",
-        arguments.collect::<String>()
-    )
+/// The command as people should repeat it: where the JSON went matters to nobody else.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let mut line = String::from("scripts/bench side-by-side");
+    let mut arguments = arguments.skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--json" {
+            arguments.next();
+        } else if !argument.starts_with("--json=") {
+            line.push(' ');
+            line.push_str(&argument);
+        }
+    }
+    line
 }
 
 /// The slices of all targets at one number of threads.
@@ -271,4 +276,24 @@ async fn selects(server: &Server) -> Result<u64, Failure> {
 
 async fn selects_since(server: &Server, before: u64) -> Result<u64, Failure> {
     Ok(selects(server).await? - before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recorded_command_names_no_file() {
+        for (arguments, expected) in [
+            (
+                "bench --seconds 5 --json a.json --record",
+                " --seconds 5 --record",
+            ),
+            ("bench --json=a.json", ""),
+            ("bench --peers", " --peers"),
+        ] {
+            let line = command_line(arguments.split(' ').map(str::to_owned));
+            assert_eq!(line, format!("scripts/bench side-by-side{expected}"));
+        }
+    }
 }
