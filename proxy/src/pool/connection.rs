@@ -108,10 +108,7 @@ impl Connection {
         if error.is_none() && commands > 0 {
             self.state = match (&self.state.schema, &target.schema) {
                 // Nothing unselects a schema.
-                (Some(schema), None) => self.states.intern(State {
-                    schema: Some(schema.clone()),
-                    ..(**target).clone()
-                }),
+                (Some(schema), None) => self.states.intern(target.with_schema(schema)),
                 _ => target.clone(),
             };
         }
@@ -276,10 +273,7 @@ impl Connection {
         self.closing.clear();
         let error = self.read_initialisation().await?;
         if multi {
-            let state = State {
-                multi_statements: multi,
-                ..(*self.state).clone()
-            };
+            let state = self.state.with_multi_statements(multi);
             self.state = self.states.intern(state);
         }
         Ok(reset.or(error))

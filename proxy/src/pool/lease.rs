@@ -13,7 +13,6 @@ use super::manager::Manager;
 use super::pools::Origin;
 use super::state::State;
 use crate::admin::metrics::CloseReason;
-use crate::config::Credentials;
 use crate::topology::Endpoint;
 
 /// How long a reset before the next use may take.
@@ -67,9 +66,9 @@ impl Lease {
         &self.origin.endpoint
     }
 
-    /// The login that the connection was made with.
-    pub fn login(&self) -> &Arc<Credentials> {
-        &self.origin.login
+    /// Where the connection leads to, and as whom.
+    pub fn origin(&self) -> &Arc<Origin> {
+        &self.origin
     }
 
     /// Gives the connection back after removing what a session left on it. For a connection that

@@ -33,10 +33,13 @@ pub(super) struct Manager {
 }
 
 impl managed::Manager for Manager {
-    type Type = Connection;
+    /// Boxed: the pool and the leases move it about.
+    type Type = Box<Connection>;
     type Error = ConnectError;
 
-    async fn create(&self) -> Result<Connection, ConnectError> {
+    async fn create(&self) -> Result<Box<Connection>, ConnectError> {
+        // Nothing is begun before it is polled again: who asks only once wants none that is new.
+        tokio::task::yield_now().await;
         let permit = self.family.room().await;
         let limit = self.connect_timeout;
         // Boxed, so that a session's task does not carry the room for connecting all its life.
@@ -68,7 +71,7 @@ impl managed::Manager for Manager {
 
     async fn recycle(
         &self,
-        connection: &mut Connection,
+        connection: &mut Box<Connection>,
         _: &Metrics,
     ) -> RecycleResult<ConnectError> {
         if connection.is_old() {
@@ -84,7 +87,7 @@ impl managed::Manager for Manager {
 }
 
 impl Manager {
-    async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Connection, ConnectError> {
+    async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Box<Connection>, ConnectError> {
         let server = self
             .endpoint
             .learn(&self.monitor)
@@ -101,7 +104,7 @@ impl Manager {
             permit,
         );
         match connection.initialise().await {
-            Ok(None) => Ok(connection),
+            Ok(None) => Ok(Box::new(connection)),
             Ok(Some(error)) => Err(ConnectError::Refused(error)),
             Err(error) => Err(self.broken(error)),
         }

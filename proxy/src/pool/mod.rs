@@ -14,5 +14,5 @@ pub use connect::ConnectError;
 pub use connection::{Connection, Tracked};
 pub use kill::{KillScope, kill};
 pub use lease::{Lease, LeaseError};
-pub use pools::{Pool, PoolKey, Pools, Usage};
+pub use pools::{Origin, Pool, PoolKey, Pools, Usage};
 pub use state::{State, StateTable, Variables};

@@ -1,11 +1,14 @@
 //! All pools: one for each endpoint, user and set of flags that are fixed when connecting.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
-use deadpool::managed::{Object, PoolError, QueueMode, TimeoutType, Timeouts};
+use deadpool::managed::{PoolError, QueueMode, Timeouts};
 use isthmus_protocol::capabilities::Capabilities;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -46,9 +49,12 @@ pub struct Pool {
 }
 
 /// What the leases of one pool have in common.
-pub(super) struct Origin {
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) login: Arc<Credentials>,
+#[derive(Debug)]
+pub struct Origin {
+    /// The endpoint that they lead to.
+    pub endpoint: Arc<Endpoint>,
+    /// The login that they were made with.
+    pub login: Arc<Credentials>,
     /// Whether connections of this pool have a schema.
     pub(super) has_schema: bool,
     pub(super) metrics: EndpointMetrics,
@@ -103,8 +109,27 @@ impl Family {
 }
 
 impl Pool {
-    /// Lends a connection. Waits for one until `patience` has gone by since `start`. With `insist`, an endpoint that cannot
-    /// be reached is tried again until then; without it, that is an error at once.
+    /// Lends a connection that nobody uses, if there is one.
+    pub fn lease_idle(&self) -> Option<Lease> {
+        let timeouts = Timeouts {
+            wait: Some(Duration::ZERO),
+            create: None,
+            recycle: None,
+        };
+        let borrowing = pin!(self.connections.timeout_get(&timeouts));
+        // Waits for nothing but a new connection, which is not begun yet (see `Manager::create`).
+        match borrowing.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(object)) => {
+                self.origin.metrics.borrow_seconds.observe(0.0);
+                Some(Lease::new(object, self.origin.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Lends a connection. Waits for one until `patience` has gone by since `start`. With
+    /// `insist`, an endpoint that cannot be reached is tried again until then; without it, that is
+    /// an error at once.
     pub async fn lease(
         &self,
         patience: Duration,
@@ -113,8 +138,7 @@ impl Pool {
     ) -> Result<Lease, LeaseError> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let left = patience.saturating_sub(start.elapsed());
-            match self.try_lease(left, patience).await {
+            match self.try_lease(start + patience, patience).await {
                 Err(LeaseError::Connect(error)) if insist && is_passing(&error) => {
                     let left = patience.saturating_sub(start.elapsed());
                     if left <= pause {
@@ -128,28 +152,19 @@ impl Pool {
         }
     }
 
-    async fn try_lease(&self, left: Duration, waited: Duration) -> Result<Lease, LeaseError> {
+    async fn try_lease(&self, deadline: Instant, waited: Duration) -> Result<Lease, LeaseError> {
         let start = Instant::now();
-        let without_waiting = Timeouts {
-            wait: Some(Duration::ZERO),
+        let left = deadline.saturating_duration_since(start);
+        let timeouts = Timeouts {
+            wait: Some(left),
             create: Some(left),
             recycle: None,
         };
-        let borrowed = match self.connections.timeout_get(&without_waiting).await {
-            Err(PoolError::Timeout(TimeoutType::Wait)) => {
-                let timeouts = Timeouts {
-                    wait: Some(left),
-                    ..without_waiting
-                };
-                self.connections.timeout_get(&timeouts).await
-            }
-            borrowed => borrowed,
-        };
-        match borrowed {
+        match self.connections.timeout_get(&timeouts).await {
             Ok(object) => {
                 let seconds = start.elapsed().as_secs_f64();
                 self.origin.metrics.borrow_seconds.observe(seconds);
-                Ok(self.lend(object))
+                Ok(Lease::new(object, self.origin.clone()))
             }
             Err(PoolError::Backend(error)) => Err(LeaseError::Connect(error)),
             Err(PoolError::Timeout(_)) => Err(LeaseError::Exhausted {
@@ -158,10 +173,6 @@ impl Pool {
             }),
             Err(_) => Err(LeaseError::Closed),
         }
-    }
-
-    fn lend(&self, object: Object<Manager>) -> Lease {
-        Lease::new(object, self.origin.clone())
     }
 }
 

@@ -38,6 +38,8 @@ pub struct State {
     pub variables: Variables,
     /// How statements are to be read under this state.
     pub dialect: Dialect,
+    /// Whether some of the variables describe the client's connection.
+    describes_client: bool,
 }
 
 impl State {
@@ -48,6 +50,9 @@ impl State {
         Self {
             schema,
             multi_statements,
+            describes_client: CONNECTION_VARIABLES
+                .iter()
+                .any(|name| variables.contains_key(*name)),
             variables,
             dialect,
         }
@@ -56,10 +61,7 @@ impl State {
     /// Takes out what describes the client's connection and must not stay on one that waits in a
     /// pool: the state without it, and what was taken out. `None` where there is nothing.
     pub fn split(&self) -> Option<(Self, Variables)> {
-        if !CONNECTION_VARIABLES
-            .iter()
-            .any(|name| self.variables.contains_key(*name))
-        {
+        if !self.describes_client {
             return None;
         }
         let mut variables = self.variables.clone();
@@ -71,6 +73,22 @@ impl State {
             Self::new(self.schema.clone(), self.multi_statements, variables),
             own,
         ))
+    }
+
+    /// The state with another schema.
+    pub fn with_schema(&self, schema: &[u8]) -> Self {
+        Self {
+            schema: Some(schema.into()),
+            ..self.clone()
+        }
+    }
+
+    /// The state with the multi-statement option on or off.
+    pub fn with_multi_statements(&self, multi_statements: bool) -> Self {
+        Self {
+            multi_statements,
+            ..self.clone()
+        }
     }
 
     /// The state with these variables too.

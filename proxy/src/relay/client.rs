@@ -171,37 +171,31 @@ impl Client {
         sequence: u8,
         out: &mut Vec<u8>,
     ) {
-        let mut payload = Vec::new();
         if is_eof && !self.deprecates_eof() {
-            EofPacket {
-                warnings: ok.warnings,
-                status: ok.status - Status::SESSION_STATE_CHANGED,
-            }
-            .encode(&mut payload);
-        } else {
-            let session_state = self.reported_changes(ok.session_state);
-            let mut ok = *ok;
-            ok.session_state = &session_state;
-            ok.status
-                .set(Status::SESSION_STATE_CHANGED, !session_state.is_empty());
-            ok.encode(
-                if is_eof { 0xFE } else { 0 },
-                self.tracks_session(),
-                &mut payload,
-            );
+            packet::put_with(out, sequence, |out| EofPacket::from(*ok).encode(out));
+            return;
         }
-        packet::put(out, sequence, &payload);
+        let session_state = self.reported_changes(ok.session_state);
+        let mut ok = *ok;
+        ok.session_state = &session_state;
+        ok.status
+            .set(Status::SESSION_STATE_CHANGED, !session_state.is_empty());
+        let header = match is_eof {
+            true => OkPacket::EOF_HEADER,
+            false => OkPacket::HEADER,
+        };
+        packet::put_with(out, sequence, |out| {
+            ok.encode(header, self.tracks_session(), out);
+        });
     }
 
     /// Writes the EOF packet that ends metadata for a client without DEPRECATE_EOF.
     pub(super) fn metadata_eof(&self, sequence: u8, out: &mut Vec<u8>) {
-        let mut payload = Vec::new();
-        EofPacket {
+        let eof = EofPacket {
             warnings: 0,
             status: self.lasting_status(),
-        }
-        .encode(&mut payload);
-        packet::put(out, sequence, &payload);
+        };
+        packet::put_with(out, sequence, |out| eof.encode(out));
     }
 
     /// The changes that a server would have told this client: the proxy itself asks for more.

@@ -137,6 +137,15 @@ fn payload(stream: &mut Stream, from: usize, len: usize) -> &[u8] {
         .unwrap_or_default()
 }
 
+/// The first `ready` bytes, and the `len` behind them.
+fn split(buffered: &[u8], ready: usize, len: usize) -> (&[u8], &[u8]) {
+    let (ready, rest) = buffered.split_at_checked(ready).unwrap_or_default();
+    (ready, rest.get(..len).unwrap_or_default())
+}
+
+/// What is put between columns and rows, and what is longer about the end of the rows.
+const ROOM_FOR_EOFS: usize = 32;
+
 struct Forwarding {
     response: Response,
     options: Forward,
@@ -183,7 +192,7 @@ impl Forwarding {
                 Piece::LocalInfile { len } => {
                     self.ready += len;
                     self.flush(backend, client).await?;
-                    self.upload(backend, client).await?;
+                    Box::pin(self.upload(backend, client)).await?;
                 }
             }
         }
@@ -239,8 +248,11 @@ impl Forwarding {
 
     /// Moves what is ready behind the translated bytes.
     fn gather(&mut self, backend: &mut Stream) {
+        let buffered = backend.buffered();
+        // Most often the whole answer is there, and all of it will come here.
+        self.out.reserve(buffered.len() + ROOM_FOR_EOFS);
         self.out
-            .extend_from_slice(backend.buffered().get(..self.ready).unwrap_or_default());
+            .extend_from_slice(buffered.get(..self.ready).unwrap_or_default());
         backend.consume(self.ready);
         self.ready = 0;
     }
@@ -265,9 +277,9 @@ impl Forwarding {
         len: usize,
         is_eof: bool,
     ) -> Result<(), RelayError> {
-        let at = self.ready;
-        let sequence = backend.buffered().get(at + 3).copied().unwrap_or_default();
-        let parsed = OkPacket::parse(payload(backend, at, len), true);
+        let (ready, packet) = split(backend.buffered(), self.ready, len);
+        let sequence = packet.get(3).copied().unwrap_or_default();
+        let parsed = OkPacket::parse(packet.get(HEADER_LEN..).unwrap_or_default(), true);
         let ok = parsed.map_err(|e| RelayError::Backend {
             cause: e.into(),
             untouched: self.untouched,
@@ -279,11 +291,10 @@ impl Forwarding {
             self.ready += len;
             return Ok(());
         }
-        let mut translated = Vec::new();
-        client.translate_ok(&ok, is_eof, sequence, &mut translated);
-        self.gather(backend);
-        backend.consume(len);
-        self.out.extend_from_slice(&translated);
+        self.out.extend_from_slice(ready);
+        client.translate_ok(&ok, is_eof, sequence, &mut self.out);
+        backend.consume(self.ready + len);
+        self.ready = 0;
         Ok(())
     }
 

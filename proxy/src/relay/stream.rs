@@ -150,7 +150,9 @@ impl Stream {
     /// Waits until something can be read, without holding a buffer meanwhile.
     pub async fn readable(&mut self) -> io::Result<()> {
         match &mut self.transport {
-            Transport::Plain(tcp) if self.buffer.is_empty() => tcp.readable().await,
+            Transport::Plain(tcp) if self.buffer.is_empty() => {
+                poll_fn(|context| tcp.poll_read_ready(context)).await
+            }
             // TLS may hold decrypted bytes that the socket knows nothing about.
             _ => self.fill().await,
         }
@@ -226,6 +228,8 @@ impl Stream {
     /// Completes when the peer has closed its side; never completes for a peer that merely sends,
     /// be it its next command or TLS's goodbye.
     pub async fn closed(&self) {
+        // Nothing to read: nothing has happened. This costs less than to wait for what follows.
+        let _ = poll_fn(|context| self.tcp().poll_read_ready(context)).await;
         // Not READABLE, which bytes that wait in the socket satisfy again and again. PRIORITY is
         // satisfied by the peer's closing, and else by urgent data, which no client sends.
         let _ = self.tcp().ready(Interest::PRIORITY).await;

@@ -31,7 +31,7 @@ impl Session {
         match planned.plan.place {
             Place::Proxy => {
                 self.shared.metrics.statements.routed.inc(Route::Proxy);
-                return self.answer(&planned, sql).await;
+                return Box::pin(self.answer(&planned, sql)).await;
             }
             Place::Refused => {
                 self.shared.metrics.statements.routed.inc(Route::Refused);
@@ -39,7 +39,9 @@ impl Session {
                 self.client.send_error(&error).await?;
                 return Ok(Flow::Continue);
             }
-            Place::Previous if self.lease.is_none() && self.answer_warnings(sql).await? => {
+            Place::Previous
+                if self.lease.is_none() && Box::pin(self.answer_warnings(sql)).await? =>
+            {
                 return Ok(Flow::Continue);
             }
             _ => {}
@@ -160,10 +162,7 @@ impl Session {
                 return Ok(Flow::Continue);
             }
         };
-        let state = State {
-            multi_statements,
-            ..(*self.state).clone()
-        };
+        let state = self.state.with_multi_statements(multi_statements);
         self.state = self.shared.states.intern(state);
         if let Some(mut lease) = self.lease.take() {
             let _ = lease
@@ -220,10 +219,7 @@ impl Session {
     pub async fn select_schema(&mut self, schema: &[u8]) -> io::Result<bool> {
         let planned = self.shared.plans.plan(b"USE a", self.state.dialect, false);
         let mut destination = self.destination(&planned.plan, &planned.hints).await;
-        let wanted = State {
-            schema: Some(schema.into()),
-            ..(*self.state).clone()
-        };
+        let wanted = self.state.with_schema(schema);
         let wanted = self.shared.states.intern(wanted);
         loop {
             let outcome = self.try_state(&mut destination, &wanted).await;

@@ -56,6 +56,8 @@ pub struct Session {
     pub(super) world: Arc<World>,
     pub(super) client: Client,
     pub(super) identity: Identity,
+    /// Whether the user left the configuration.
+    is_removed: bool,
     pub(super) handle: Arc<Handle>,
     /// What the session's next backend connection must be brought to.
     pub(super) state: Arc<State>,
@@ -103,12 +105,14 @@ impl Session {
     ) -> Self {
         let world = shared.world.load_full();
         let server = world.snapshot.all().find_map(|endpoint| endpoint.server());
+        let is_removed = world.config.user(&identity.user.name).is_none();
         let state = identity.initial_state(server.as_deref(), &shared.states);
         handle.set_user(&identity.user.name);
         Self {
             shared,
             world,
             client,
+            is_removed,
             identity,
             handle,
             state,
@@ -139,7 +143,7 @@ impl Session {
     /// connection too, and the mark of what was written on it.
     pub async fn run(mut self) -> (Ended, Client, Option<Mark>) {
         let ended = loop {
-            self.shared.sessions.note_idle(&self.handle);
+            self.handle.note_idle();
             let message = match self.next_command().await {
                 Ok(Some(message)) => message,
                 Ok(None) => break Ended::Closed,
@@ -152,11 +156,9 @@ impl Session {
                     break Ended::Closed;
                 }
             };
-            self.shared.sessions.note_busy(&self.handle);
+            self.handle.note_busy();
             self.enter_world();
-            // Boxed, so that a session that waits for its client does not carry the room for
-            // running a statement.
-            match Box::pin(self.dispatch(&message)).await {
+            match self.dispatch(&message).await {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::End(ended)) => break ended,
                 Err(error) => {
@@ -236,6 +238,7 @@ impl Session {
         if !Arc::ptr_eq(&current, &self.world) {
             self.world = current.clone();
             self.pools.clear();
+            self.is_removed = self.world.config.user(&self.identity.user.name).is_none();
         }
     }
 
@@ -244,7 +247,7 @@ impl Session {
             self.client.send_error(&SqlError::out_of_order()).await?;
             return Ok(Flow::End(Ended::Closed));
         }
-        if self.world.config.user(&self.identity.user.name).is_none() && self.lease.is_none() {
+        if self.is_removed && self.lease.is_none() {
             self.client
                 .send_error(&SqlError::user_removed(&self.identity.user.name))
                 .await?;
@@ -266,9 +269,22 @@ impl Session {
         match command {
             Command::Query => self.query(message, body).await,
             Command::StmtExecute => self.execute(&payload).await,
+            // Boxed, so that no session carries the room for what it does rarely.
+            command => Box::pin(self.dispatch_rare(message, &payload, command)).await,
+        }
+    }
+
+    async fn dispatch_rare(
+        &mut self,
+        message: &BytesMut,
+        payload: &[u8],
+        command: Command,
+    ) -> std::io::Result<Flow> {
+        let body = payload.get(1..).unwrap_or_default();
+        match command {
             Command::StmtPrepare => self.prepare(message, body).await,
             Command::StmtClose => self.close_statement(body),
-            Command::StmtSendLongData => self.send_long_data(&payload),
+            Command::StmtSendLongData => self.send_long_data(payload),
             Command::StmtReset => self.reset_statement(body).await,
             Command::StmtFetch => self.fetch(message, body).await,
             Command::Ping => self.ping().await,
@@ -276,7 +292,7 @@ impl Session {
             Command::FieldList => self.field_list(message).await,
             Command::SetOption => self.set_option(body).await,
             Command::ResetConnection => self.reset_connection().await,
-            Command::ChangeUser => Ok(Flow::End(Ended::ChangeUser(payload.into_owned()))),
+            Command::ChangeUser => Ok(Flow::End(Ended::ChangeUser(payload.to_vec()))),
             Command::ProcessKill => self.process_kill(body).await,
             Command::Statistics => self.statistics().await,
             Command::Quit => Ok(Flow::End(Ended::Closed)),

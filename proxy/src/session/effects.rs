@@ -54,14 +54,19 @@ impl Session {
         if plan.place != Place::Previous || !plan.needs.contains(Needs::DIAGNOSTICS) {
             self.diagnostics.note(&reply);
         }
-        if self
-            .read_followups(&mut lease, followups, &reply)
-            .await
-            .is_err()
-            || (self.needs_status(plan, &reply)
-                && self.ask_status(&mut lease, &mut reply).await.is_err())
+        // What few statements need is boxed, so that no other carries the room for it.
+        if !followups.is_empty() {
+            let reading = Box::pin(self.read_followups(&mut lease, followups, &reply));
+            if reading.await.is_err() {
+                // The answer is out already; only the connection is lost.
+                return Ok(self.lose(plan));
+            }
+        }
+        if self.needs_status(plan, &reply)
+            && Box::pin(self.ask_status(&mut lease, &mut reply))
+                .await
+                .is_err()
         {
-            // The answer is out already; only the connection is lost.
             return Ok(self.lose(plan));
         }
         // A connection that was borrowed for a USE may have had that schema before.
@@ -75,7 +80,11 @@ impl Session {
         self.note_possessions(plan, sql, &reply);
         self.has_made_ids |= !self.is_leaving() && makes_ids(plan);
         self.note_mark(plan, &reply, tracked.gtids.take(), was_open, &lease);
-        if self.is_leaving() && self.rescue(&mut lease, plan, &reply).await.is_err() {
+        if self.needs_rescue(plan, &reply)
+            && Box::pin(self.rescue(&mut lease, plan, &reply))
+                .await
+                .is_err()
+        {
             return Ok(self.lose(plan));
         }
         self.give_back(lease);
@@ -246,22 +255,34 @@ impl Session {
         self.transaction == Transaction::None && self.holds.is_empty() && self.cursors.is_empty()
     }
 
+    /// Whether the connection is about to be given back and knows something that the session may
+    /// be asked for.
+    fn needs_rescue(&self, plan: &Plan, reply: &Reply) -> bool {
+        self.is_leaving() && (self.loses_warnings(plan, reply) || self.loses_id(plan))
+    }
+
+    fn loses_warnings(&self, plan: &Plan, reply: &Reply) -> bool {
+        let is_known = matches!(self.diagnostics.conditions, Conditions::Warnings { .. });
+        plan.place != Place::Previous && reply.warnings > 0 && reply.error.is_none() && !is_known
+    }
+
+    fn loses_id(&self, plan: &Plan) -> bool {
+        plan.kind == sql::Kind::LoadData || self.has_made_ids
+    }
+
     /// Fetches what could not be asked for in one write with the statement: how its warnings read,
-    /// and the insert id of an upload or of what
-    /// ran while the connection was held.
+    /// and the insert id of an upload or of what ran while the connection was held.
     async fn rescue(
         &mut self,
         lease: &mut Lease,
         plan: &Plan,
         reply: &Reply,
     ) -> Result<(), RelayError> {
-        let is_known = matches!(self.diagnostics.conditions, Conditions::Warnings { .. });
-        if plan.place != Place::Previous && reply.warnings > 0 && reply.error.is_none() && !is_known
-        {
+        if self.loses_warnings(plan, reply) {
             let packets = ask(lease, Followup::Warnings.sql()).await?;
             self.note_warnings(reply, packets);
         }
-        if plan.kind == sql::Kind::LoadData || self.has_made_ids {
+        if self.loses_id(plan) {
             let packets = ask(lease, Followup::LastInsertId.sql()).await?;
             self.note_followup(lease, Followup::LastInsertId, &packets);
         }

@@ -248,7 +248,8 @@ impl Session {
     ) -> Result<Outcome, Failure> {
         lease.is_clean = false;
         if let Work::Execute { statement, .. } = work
-            && let Some(error) = self.prepare_on(lease, statement).await?
+            && lease.prepared.get(statement.number).is_none()
+            && let Some(error) = Box::pin(self.prepare_on(lease, statement)).await?
         {
             return Ok(Outcome::NotPrepared(error));
         }
@@ -260,15 +261,14 @@ impl Session {
             // state is known to be right.
             lease.stream.write_all(&out).await.map_err(not_sent)?;
             out.clear();
-            self.read_prelude(lease, std::mem::take(&mut commands), &state)
-                .await?;
+            let commands = std::mem::take(&mut commands);
+            Box::pin(self.read_restoration(lease, commands, 0, &state)).await?;
         }
         let restored = self.write_restoration(lease, plan, ahead.is_held, &mut out);
         let after = self.write_work(lease, work, out, ahead.followups).await?;
-        self.read_prelude(lease, commands, &state).await?;
-        for _ in 0..restored {
-            // SIGNAL answers with the error that it is to leave behind.
-            lease.swallow(Kind::Query).await?;
+        if commands + restored > 0 {
+            let restoring = Box::pin(self.read_restoration(lease, commands, restored, &state));
+            restoring.await?;
         }
         let statement_id = match work {
             Work::Command { statement_id, .. } => *statement_id,
@@ -295,28 +295,32 @@ impl Session {
             .intern(self.state.with(&self.own_variables))
     }
 
-    async fn read_prelude(
+    /// Reads the answers to so many commands that lead to `state`, and to so many that bring back
+    /// what the previous statement left.
+    async fn read_restoration(
         &self,
         lease: &mut Lease,
         commands: usize,
+        restored: usize,
         state: &Arc<State>,
     ) -> Result<(), Failure> {
-        match lease.read_prelude(commands, state).await? {
-            Some(error) => Err(Failure::Refused(error)),
-            None => Ok(()),
+        if let Some(error) = lease.read_prelude(commands, state).await? {
+            return Err(Failure::Refused(error));
         }
+        for _ in 0..restored {
+            // SIGNAL answers with the error that it is to leave behind.
+            lease.swallow(Kind::Query).await?;
+        }
+        Ok(())
     }
 
-    /// Makes sure that the connection has the statement, prepared in the state it was made in.
+    /// Prepares the statement on this connection, in the state it was made in.
     /// Returns the error if the server does not take it any more, as after a DROP TABLE.
     async fn prepare_on(
         &self,
         lease: &mut Lease,
         statement: &Statement,
     ) -> Result<Option<ServerError>, Failure> {
-        if lease.prepared.get(statement.number).is_some() {
-            return Ok(None);
-        }
         let mut out = Vec::new();
         let commands = lease.write_prelude(&statement.state, &mut out);
         packet::put_with(&mut out, 0, |out| {

@@ -144,8 +144,7 @@ impl Session {
             }
         };
         self.handle.set_running(Some(Running {
-            endpoint: lease.endpoint().clone(),
-            login: lease.login().clone(),
+            origin: lease.origin().clone(),
             thread_id: lease.thread_id,
         }));
         Ok(lease)
@@ -206,8 +205,12 @@ impl Session {
         let Some((_, _, pool)) = self.pools.get(index) else {
             return Err(LeaseError::Closed);
         };
-        pool.lease(self.world.config.pool.borrow_timeout, insist, start)
-            .await
+        if let Some(lease) = pool.lease_idle() {
+            return Ok(lease);
+        }
+        let patience = self.world.config.pool.borrow_timeout;
+        // Boxed, so that a statement that finds a connection does not carry the room for waiting.
+        Box::pin(pool.lease(patience, insist, start)).await
     }
 
     fn pool(&self, endpoint: &Arc<Endpoint>, has_schema: bool) -> Pool {

@@ -169,17 +169,20 @@ impl Session {
             target.send(Signal::Kill);
         }
         if let Some(running) = target.running() {
-            let Running {
-                endpoint,
-                login,
-                thread_id,
-            } = &running;
+            let Running { origin, thread_id } = &running;
             let is_still_meant = || {
                 target
                     .running()
                     .is_some_and(|now| now.thread_id == *thread_id)
             };
-            let ended = kill(endpoint, login, *thread_id, scope, is_still_meant).await;
+            let ended = kill(
+                &origin.endpoint,
+                &origin.login,
+                *thread_id,
+                scope,
+                is_still_meant,
+            )
+            .await;
             if let Err(error) = ended {
                 tracing::debug!(session = id, %error, "the server did not end a statement");
             }

@@ -1,14 +1,13 @@
 //! All sessions, for KILL, limits and shutdown.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
-use crate::config::Credentials;
-use crate::topology::Endpoint;
+use crate::pool::Origin;
 
 /// What a session is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +28,8 @@ pub enum Signal {
 /// Where a statement runs now.
 #[derive(Debug, Clone)]
 pub struct Running {
-    /// The endpoint.
-    pub endpoint: Arc<Endpoint>,
-    /// The login that may end it.
-    pub login: Arc<Credentials>,
+    /// The endpoint, and the login that may end it.
+    pub origin: Arc<Origin>,
     /// The server's id of the connection.
     pub thread_id: u32,
 }
@@ -44,8 +41,10 @@ pub struct Handle {
     pub id: u32,
     user: Mutex<String>,
     signal: AtomicU8,
-    notify: Notify,
-    /// Milliseconds since the registry began, when the last command ended; `BUSY` during one.
+    /// Wakes the session's task, the only one that waits for signals.
+    waker: Mutex<Option<Waker>>,
+    /// Milliseconds since the registry began, when the session was first seen waiting for its
+    /// client; `WAITING` before that, `BUSY` during a command.
     idle_since: AtomicU64,
     /// Seconds of silence that the client allowed itself; `BUSY` if it said nothing.
     idle_limit: AtomicU64,
@@ -54,12 +53,16 @@ pub struct Handle {
 }
 
 const BUSY: u64 = u64::MAX;
+const WAITING: u64 = u64::MAX - 1;
 
 impl Handle {
     /// Tells the session; a stronger signal is never replaced by a weaker one.
     pub fn send(&self, signal: Signal) {
         self.signal.fetch_max(signal as u8, Ordering::AcqRel);
-        self.notify.notify_one();
+        let waker = self.waker().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// What the session was told.
@@ -75,12 +78,35 @@ impl Handle {
 
     /// Waits until the signal is another than `known`.
     pub async fn signalled(&self, known: Signal) -> Signal {
-        loop {
-            match self.signal() {
-                signal if signal == known => self.notify.notified().await,
-                signal => return signal,
+        poll_fn(|context| {
+            let mut waker = self.waker();
+            // Looked at under the lock: who sends takes the waker after storing the signal.
+            let signal = self.signal();
+            if signal != known {
+                return Poll::Ready(signal);
             }
-        }
+            match &mut *waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                empty => *empty = Some(context.waker().clone()),
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the session waits for its client. The time is taken by [`Registry::end_idle`],
+    /// so that no command has to look at a clock for it.
+    pub fn note_idle(&self) {
+        self.idle_since.store(WAITING, Ordering::Relaxed);
+    }
+
+    /// Notes that the session works on a command.
+    pub fn note_busy(&self) {
+        self.idle_since.store(BUSY, Ordering::Relaxed);
     }
 
     /// Ends the session after so much silence, in place of the configured limit.
@@ -154,7 +180,7 @@ impl Registry {
             id,
             user: Mutex::default(),
             signal: AtomicU8::new(self.told.load(Ordering::Acquire)),
-            notify: Notify::new(),
+            waker: Mutex::default(),
             idle_since: AtomicU64::new(BUSY),
             idle_limit: AtomicU64::new(BUSY),
             running: Mutex::default(),
@@ -199,25 +225,21 @@ impl Registry {
     pub fn end_idle(&self, limit: Duration) {
         let now = self.now();
         for handle in self.lock().values() {
-            let since = handle.idle_since.load(Ordering::Relaxed);
+            let stamped = handle.idle_since.compare_exchange(
+                WAITING,
+                now,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            let since = stamped.unwrap_or_else(|since| since);
             let limit = match handle.idle_limit.load(Ordering::Relaxed) {
                 BUSY => limit,
                 seconds => Duration::from_secs(seconds),
             };
-            if since != BUSY && now.saturating_sub(since) > millis(limit) {
+            if !matches!(since, BUSY | WAITING) && now.saturating_sub(since) > millis(limit) {
                 handle.send(Signal::Idle);
             }
         }
-    }
-
-    /// Notes that the session waits for its client.
-    pub fn note_idle(&self, handle: &Handle) {
-        handle.idle_since.store(self.now(), Ordering::Relaxed);
-    }
-
-    /// Notes that the session works on a command.
-    pub fn note_busy(&self, handle: &Handle) {
-        handle.idle_since.store(BUSY, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
@@ -244,5 +266,5 @@ impl Drop for Registered {
 }
 
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(BUSY - 1)
+    u64::try_from(duration.as_millis()).unwrap_or(WAITING - 1)
 }

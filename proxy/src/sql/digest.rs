@@ -372,13 +372,8 @@ impl NormalForm {
 
     fn word(&mut self, lexer: &Lexer<'_>, text: &[u8]) {
         let mut buffer = [0; keywords::LONGEST];
-        let lower = match buffer.get_mut(..text.len()) {
-            Some(lower) => {
-                lower.copy_from_slice(text);
-                lower.make_ascii_lowercase();
-                &*lower
-            }
-            None => return self.plain(tag::NAME, text, Previous::Other),
+        let Some(lower) = lowered(text, &mut buffer) else {
+            return self.plain(tag::NAME, text, Previous::Other);
         };
         let class = match keywords::class(lower) {
             Some(Class::Free) if self.previous == Previous::WantsName => None,
@@ -467,6 +462,16 @@ impl NormalForm {
         }
         self.with |= lower == b"with";
     }
+}
+
+/// The word in lower case, unless it is longer than any keyword.
+#[inline]
+fn lowered<'a>(word: &[u8], buffer: &'a mut [u8; keywords::LONGEST]) -> Option<&'a [u8]> {
+    let lower = buffer.get_mut(..word.len())?;
+    for (to, from) in lower.iter_mut().zip(word) {
+        *to = from.to_ascii_lowercase();
+    }
+    Some(lower)
 }
 
 /// What a token is, in the hash.

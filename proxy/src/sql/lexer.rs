@@ -243,20 +243,26 @@ impl<'a> Lexer<'a> {
 
     fn skip_word(&mut self) {
         loop {
-            let byte = self.peek(0);
-            if byte >= 0x80 {
-                let rest = self.sql.get(self.position..).unwrap_or_default();
-                let length = self.dialect.charset.character_length(rest);
-                if length == 0 || (byte == 0xA0 && self.dialect.charset == Charset::SingleByte) {
-                    self.doubt_that("a name has bytes that are no character of the character set");
-                }
-                self.position += length.max(1);
-            } else if is_word(byte) {
-                self.position += 1;
-            } else {
-                return;
+            let rest = self.sql.get(self.position..).unwrap_or_default();
+            let ascii = rest.iter().take_while(|byte| is_ascii_word(**byte)).count();
+            self.position += ascii;
+            match rest.get(ascii) {
+                Some(0x80..) => self.skip_wide_character(),
+                _ => return,
             }
         }
+    }
+
+    /// Passes a character of a word that is outside ASCII.
+    #[cold]
+    fn skip_wide_character(&mut self) {
+        let rest = self.sql.get(self.position..).unwrap_or_default();
+        let length = self.dialect.charset.character_length(rest);
+        let is_space = rest.first() == Some(&0xA0) && self.dialect.charset == Charset::SingleByte;
+        if length == 0 || is_space {
+            self.doubt_that("a name has bytes that are no character of the character set");
+        }
+        self.position += length.max(1);
     }
 
     /// `n'…'`, `x'…'`, `b'…'`.
@@ -681,5 +687,21 @@ fn is_space(byte: u8) -> bool {
 
 /// True for what may continue a word.
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
+    byte >= 0x80 || is_ascii_word(byte)
+}
+
+/// True for the ASCII characters that may continue a word.
+#[inline]
+fn is_ascii_word(byte: u8) -> bool {
+    static IS_WORD: [bool; 256] = {
+        let mut is_word = [false; 256];
+        let mut byte = 0;
+        while byte < 0x80 {
+            let character = byte as u8;
+            is_word[byte] = character.is_ascii_alphanumeric() || matches!(character, b'_' | b'$');
+            byte += 1;
+        }
+        is_word
+    };
+    IS_WORD[byte as usize]
 }
