@@ -37,6 +37,10 @@ impl ColumnDefinition {
     pub const VAR_STRING: u8 = 0xFD;
     /// Field type: an integer of 8 bytes.
     pub const LONGLONG: u8 = 0x08;
+    /// Field type: a floating-point number of 8 bytes.
+    pub const DOUBLE: u8 = 0x05;
+    /// Decimals of a value that has as many as it has.
+    pub const NOT_FIXED: u8 = 31;
     /// Flag: never NULL.
     pub const NOT_NULL: u16 = 0x0001;
     /// Flag: no negative values.
@@ -57,7 +61,7 @@ impl ColumnDefinition {
             collation: Self::UTF8MB4,
             length: 4 * 1024,
             kind: Self::VAR_STRING,
-            decimals: 31,
+            decimals: Self::NOT_FIXED,
             ..Self::default()
         }
     }
@@ -71,6 +75,16 @@ impl ColumnDefinition {
             kind: Self::LONGLONG,
             flags: Self::BINARY | Self::NUM,
             ..Self::default()
+        }
+    }
+
+    /// A nullable column of floating-point numbers.
+    pub fn double(name: &str) -> Self {
+        Self {
+            length: 22,
+            kind: Self::DOUBLE,
+            decimals: Self::NOT_FIXED,
+            ..Self::integer(name)
         }
     }
 

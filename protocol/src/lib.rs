@@ -9,7 +9,7 @@
 //! | [`auth`] | the arithmetic of the authentication plugins |
 //! | [`command`] | command bytes, `COM_STMT_EXECUTE`, `COM_STMT_SEND_LONG_DATA` |
 //! | [`ok`], [`error_packet`], [`session_track`] | the packets that end a response, and what they report |
-//! | [`prepared`], [`mod@column`], [`text`] | answers to a prepare, column definitions, made-up result sets |
+//! | [`prepared`], [`mod@column`], [`result_set`] | answers to a prepare, column definitions, made-up result sets |
 //! | [`response`] | where the pieces of a response begin and end, without looking into rows |
 //! | [`error`] | what can be wrong with bytes |
 //!
@@ -25,7 +25,7 @@
 //! (<https://mariadb.com/kb/en/clientserver-protocol/>).
 //!
 //! A word on sequence ids: payload functions (`encode`, `put_…`) do not know
-//! them. The functions of [`packet`] and [`text::result_set`] take the id of
+//! them. The functions of [`packet`] and [`result_set::ResultSet`] take the id of
 //! the first packet to write and return the id that follows the last one. The
 //! caller owns the counter.
 
@@ -43,8 +43,8 @@ pub mod ok;
 pub mod packet;
 pub mod prepared;
 pub mod response;
+pub mod result_set;
 pub mod session_track;
 pub mod status;
-pub mod text;
 
 pub use error::ProtocolError;

@@ -155,6 +155,15 @@ impl SqlError {
         )
     }
 
+    /// 1064: a `SHOW ISTHMUS` that asks about nothing that there is.
+    pub fn unknown_topic() -> Self {
+        Self::new(
+            1064,
+            "42000",
+            "You have an error in your SQL syntax; Isthmus understands SHOW ISTHMUS with one of SESSION, SESSIONS, LAST, STATUS and TOPOLOGY",
+        )
+    }
+
     /// 1243: the client named a prepared statement that the session does not have.
     pub fn unknown_statement(id: u32, command: &str) -> Self {
         Self::new(

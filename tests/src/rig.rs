@@ -92,6 +92,21 @@ impl Blueprint {
         self
     }
 
+    /// Switches something on for one user.
+    ///
+    /// # Panics
+    /// If there is no such user.
+    #[must_use]
+    pub fn with_right(mut self, user: &str, right: &str) -> Self {
+        let users = self.array("users");
+        let user = users
+            .iter_mut()
+            .find(|one| one["name"].as_str() == Some(user));
+        let user = user.unwrap().as_table_mut().unwrap();
+        user.insert(right.into(), true.into());
+        self
+    }
+
     /// Replaces the endpoints: name, address, role.
     pub fn set_endpoints(&mut self, endpoints: &[(&str, SocketAddr, &str)]) {
         self.table

@@ -185,12 +185,14 @@ impl List {
             password,
             auth_plugin,
             backend,
+            sees_all_sessions,
         } = user;
         self.section = Section::User(name.clone());
         self.shown("name", AtOnce, name.as_str());
         self.push("password", AtOnce, Content::Masked(password.clone()));
         self.shown("auth_plugin", AtOnce, auth_plugin.as_str());
         self.credentials("backend_user", "backend_password", backend);
+        self.shown("sees_all_sessions", AtOnce, *sees_all_sessions);
     }
 
     fn endpoint(&mut self, endpoint: &Endpoint) {

@@ -23,6 +23,8 @@ pub struct User {
     /// How the proxy logs in to the servers for this user; the same name and password, unless the
     /// file says otherwise.
     pub backend: Credentials,
+    /// Whether `SHOW ISTHMUS SESSIONS` shows it the sessions of others too.
+    pub sees_all_sessions: bool,
 }
 
 /// A name and a password for logging in to a server.
@@ -48,6 +50,8 @@ pub(super) struct RawUser {
     backend_password: Option<Spanned<String>>,
     backend_password_env: Option<Spanned<String>>,
     backend_password_file: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    sees_all_sessions: bool,
 }
 
 /// Checks the users against each other and reads their passwords.
@@ -105,6 +109,7 @@ fn resolve_user(raw: RawUser, listen: &Listen, folder: &Path) -> Result<User, Fa
         password,
         auth_plugin: raw.auth_plugin.unwrap_or(listen.auth_plugin),
         backend,
+        sees_all_sessions: raw.sees_all_sessions,
     })
 }
 

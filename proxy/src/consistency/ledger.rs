@@ -104,11 +104,16 @@ impl Ledger {
     /// How long ago the oldest mark was that the reader has not reached; zero where there is none.
     pub fn age(&self, reader: &Arc<Reader>) -> Duration {
         let oldest = self.with_queue(reader, |queue| queue.front().map(|entry| entry.mark));
-        oldest.flatten().map_or(Duration::ZERO, |mark| {
-            self.origin
-                .elapsed()
-                .saturating_sub(Duration::from_nanos(mark.0))
-        })
+        oldest
+            .flatten()
+            .map_or(Duration::ZERO, |mark| self.since(mark))
+    }
+
+    /// How long ago the mark was set.
+    pub fn since(&self, mark: Mark) -> Duration {
+        self.origin
+            .elapsed()
+            .saturating_sub(Duration::from_nanos(mark.0))
     }
 
     /// The present, as a mark.

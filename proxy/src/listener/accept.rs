@@ -104,6 +104,7 @@ impl Listener {
         } else {
             peer
         };
+        handle.set_address(peer);
         let mut random = [0; 20];
         rand::fill(&mut random).map_err(io::Error::other)?;
         let mut conversation = Conversation {

@@ -7,6 +7,7 @@ use isthmus_protocol::ProtocolError;
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::ok::{EofPacket, OkPacket};
 use isthmus_protocol::packet::{self, Assembler, Progress};
+use isthmus_protocol::result_set::{Form, ResultSet};
 use isthmus_protocol::session_track::{self, Change};
 use isthmus_protocol::status::Status;
 
@@ -127,6 +128,22 @@ impl Client {
             .encode(&mut payload);
         }
         self.send(&payload).await
+    }
+
+    /// Sends a result set that the proxy made.
+    pub async fn send_result(&mut self, result: &ResultSet, form: Form) -> io::Result<()> {
+        let mut out = Vec::new();
+        let (status, deprecates_eof) = (self.lasting_status(), self.deprecates_eof());
+        self.sequence = result.encode(form, &mut out, self.sequence, status, deprecates_eof);
+        self.stream.write_all(&out).await
+    }
+
+    /// Answers the preparation of a statement whose result sets the proxy makes.
+    pub async fn send_prepared(&mut self, id: u32, result: &ResultSet) -> io::Result<()> {
+        let mut out = Vec::new();
+        let (status, deprecates_eof) = (self.lasting_status(), self.deprecates_eof());
+        self.sequence = result.encode_prepared(id, &mut out, self.sequence, status, deprecates_eof);
+        self.stream.write_all(&out).await
     }
 
     fn ok_payload(&self, header: u8) -> Vec<u8> {

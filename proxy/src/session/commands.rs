@@ -35,6 +35,8 @@ impl Session {
             }
             Place::Refused => {
                 self.shared.metrics.statements.routed.inc(Route::Refused);
+                self.last
+                    .answered_here(&planned.plan, self.started.elapsed(), Some(1235));
                 let error = SqlError::new(1235, "42000", planned.plan.reason.clone());
                 self.client.send_error(&error).await?;
                 return Ok(Flow::Continue);
@@ -42,6 +44,8 @@ impl Session {
             Place::Previous
                 if self.lease.is_none() && Box::pin(self.answer_warnings(sql)).await? =>
             {
+                self.last
+                    .answered_here(&planned.plan, self.started.elapsed(), None);
                 return Ok(Flow::Continue);
             }
             _ => {}
@@ -163,7 +167,7 @@ impl Session {
             }
         };
         let state = self.state.with_multi_statements(multi_statements);
-        self.state = self.shared.states.intern(state);
+        self.set_state(self.shared.states.intern(state));
         if let Some(mut lease) = self.lease.take() {
             let _ = lease
                 .change_to(&self.state)
@@ -193,7 +197,7 @@ impl Session {
             self.state.multi_statements,
             first.variables.clone(),
         );
-        self.state = self.shared.states.intern(state);
+        self.set_state(self.shared.states.intern(state));
         self.diagnostics = Default::default();
         self.own_variables.clear();
         self.statements.clear();
@@ -225,7 +229,7 @@ impl Session {
             let outcome = self.try_state(&mut destination, &wanted).await;
             match outcome {
                 Ok(()) => {
-                    self.state = wanted;
+                    self.set_state(wanted);
                     return Ok(true);
                 }
                 Err(SelectError::Refused(error))

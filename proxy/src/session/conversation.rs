@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use isthmus_protocol::command::Command;
@@ -11,6 +11,8 @@ use isthmus_protocol::prepared::PrepareOk;
 use isthmus_protocol::status::Status;
 
 use super::diagnostics::Diagnostics;
+use super::holding::Holding;
+use super::last::Last;
 use super::possessions::Possessions;
 use super::registry::{Handle, Signal};
 use super::statements::SessionStatement;
@@ -67,8 +69,14 @@ pub struct Session {
     /// The connection that the session keeps, and why.
     pub(super) lease: Option<Lease>,
     pub(super) holds: Holds,
+    /// Since when, with the open transaction and cursors among it.
+    pub(super) holding: Holding,
     pub(super) possessions: Possessions,
     pub(super) transaction: Transaction,
+    /// When the command that is worked on had been received.
+    pub(super) started: Instant,
+    /// Where the last statement went.
+    pub(super) last: Last,
     /// Whether the open transaction may have written.
     pub(super) has_written: bool,
     /// Whether what ran on the connection that the session keeps may have changed what
@@ -108,6 +116,7 @@ impl Session {
         let is_removed = world.config.user(&identity.user.name).is_none();
         let state = identity.initial_state(server.as_deref(), &shared.states);
         handle.set_user(&identity.user.name);
+        handle.set_schema(None);
         Self {
             shared,
             world,
@@ -119,8 +128,11 @@ impl Session {
             own_variables: Variables::new(),
             lease: None,
             holds: Holds::empty(),
+            holding: Holding::default(),
             possessions: Possessions::default(),
             transaction: Transaction::None,
+            started: Instant::now(),
+            last: Last::default(),
             has_written: false,
             has_made_ids: false,
             has_own_id: false,
@@ -156,6 +168,7 @@ impl Session {
                     break Ended::Closed;
                 }
             };
+            self.started = Instant::now();
             self.handle.note_busy();
             self.enter_world();
             match self.dispatch(&message).await {
@@ -340,5 +353,14 @@ impl Session {
         self.has_written = false;
         self.has_made_ids = false;
         self.cursors.clear();
+        self.note_held();
+    }
+
+    /// Makes this what the session's next backend connection is brought to.
+    pub(super) fn set_state(&mut self, state: Arc<State>) {
+        if state.schema != self.state.schema {
+            self.handle.set_schema(state.schema.as_deref());
+        }
+        self.state = state;
     }
 }

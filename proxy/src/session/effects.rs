@@ -76,6 +76,9 @@ impl Session {
         }
         let was_open = self.transaction != Transaction::None;
         self.note_transaction(plan, &reply, &lease);
+        if was_open && ends_transaction(plan) {
+            self.holding.release(Holds::TRANSACTION);
+        }
         self.note_holds(plan, &reply, &tracked);
         self.note_possessions(plan, sql, &reply);
         self.has_made_ids |= !self.is_leaving() && makes_ids(plan);
@@ -94,10 +97,10 @@ impl Session {
     /// Makes the connection's state the session's, but for what describes the client's connection.
     fn take_over(&mut self, state: &Arc<State>) {
         let Some((state, own)) = state.split() else {
-            self.state = state.clone();
+            self.set_state(state.clone());
             return;
         };
-        self.state = self.shared.states.intern(state);
+        self.set_state(self.shared.states.intern(state));
         self.own_variables.extend(own);
         let name = if self
             .identity
@@ -144,7 +147,7 @@ impl Session {
         reply.error.is_some() && (is_opaque || (!self.autocommit() && self.lease.is_none()))
     }
 
-    async fn ask_status(&self, lease: &mut Lease, reply: &mut Reply) -> Result<(), RelayError> {
+    async fn ask_status(&mut self, lease: &mut Lease, reply: &mut Reply) -> Result<(), RelayError> {
         let mut out = Vec::new();
         packet::put(&mut out, 0, &[Command::Ping as u8]);
         lease
@@ -152,6 +155,7 @@ impl Session {
             .write_all(&out)
             .await
             .map_err(RelayError::from_backend)?;
+        self.last.trips += 1;
         let pong = lease.swallow(Kind::Simple).await?;
         reply.status = pong.status;
         Ok(())
@@ -279,10 +283,12 @@ impl Session {
         reply: &Reply,
     ) -> Result<(), RelayError> {
         if self.loses_warnings(plan, reply) {
+            self.last.trips += 1;
             let packets = ask(lease, Followup::Warnings.sql()).await?;
             self.note_warnings(reply, packets);
         }
         if self.loses_id(plan) {
+            self.last.trips += 1;
             let packets = ask(lease, Followup::LastInsertId.sql()).await?;
             self.note_followup(lease, Followup::LastInsertId, &packets);
         }

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use isthmus_protocol::command::{Command, Execute, SendLongData};
 use isthmus_protocol::packet;
@@ -136,8 +135,9 @@ impl Session {
         work: Work<'_>,
         planned: &Planned,
     ) -> io::Result<Flow> {
-        let start = Instant::now();
+        let start = self.started;
         let mut planned = Cow::Borrowed(planned);
+        self.last.begin(&planned.plan);
         let mut destination = self.destination(&planned.plan, &planned.hints).await;
         let mut attempt = 1;
         loop {
@@ -146,10 +146,14 @@ impl Session {
                 Ok(lease) => lease,
                 Err(error) => {
                     self.shared.metrics.errors.inc(ErrorSource::Backend);
+                    self.last.endpoint = None;
+                    self.last.duration = start.elapsed();
+                    self.last.error = Some(error.code);
                     self.client.send_error(&error).await?;
                     return Ok(Flow::Continue);
                 }
             };
+            self.last.runs_on(lease.endpoint());
             let mut followups = self.followups(&planned.plan);
             let ahead = Ahead {
                 is_reader: matches!(destination, Destination::Reader(_)),
@@ -172,6 +176,9 @@ impl Session {
                         .is_some_and(ServerError::is_read_only_refusal)
                     {
                         planned = Cow::Owned(self.shared.plans.remember_writer(&planned));
+                        self.last.redirected(REFUSED_AS_WRITE);
+                    } else {
+                        self.last.redirected(NO_SCHEMA_YET);
                     }
                     destination = Destination::Writer;
                     continue;
@@ -187,7 +194,9 @@ impl Session {
                             }
                         }
                     };
-                    self.count(&lease, &planned.plan, start);
+                    self.last.duration = start.elapsed();
+                    self.last.error = reply.error.as_ref().map(|error| error.code);
+                    self.count(&lease, &planned.plan);
                     let sql = work.sql();
                     return self
                         .settle(lease, &planned.plan, reply, followups, sql)
@@ -208,21 +217,24 @@ impl Session {
                 && let Failure::Refused(error) = &failure
                 && error.is_for_the_writer()
             {
+                self.last.redirected(NO_SCHEMA_YET);
                 destination = Destination::Writer;
                 continue;
             }
             if !is_held && attempt < ATTEMPTS && may_retry {
                 attempt += 1;
                 if is_reader && attempt == ATTEMPTS {
+                    self.last.redirected(READER_LOST);
                     destination = Destination::Writer;
                 }
                 continue;
             }
+            self.last.duration = start.elapsed();
             return self.fail(failure, &planned.plan, &endpoint, is_held).await;
         }
     }
 
-    fn count(&self, lease: &Lease, plan: &Plan, start: Instant) {
+    fn count(&self, lease: &Lease, plan: &Plan) {
         let metrics = &self.shared.metrics.statements;
         let role = if self.is_writer(lease) {
             Role::Writer
@@ -235,7 +247,9 @@ impl Session {
             (_, Role::Writer) => Route::Writer,
             (_, Role::Reader) => Route::Reader,
         });
-        metrics.seconds(role).observe(start.elapsed().as_secs_f64());
+        metrics
+            .seconds(role)
+            .observe(self.last.duration.as_secs_f64());
     }
 
     /// Sends everything in as few writes as is safe, and reads everything that comes back.
@@ -261,11 +275,13 @@ impl Session {
             // state is known to be right.
             lease.stream.write_all(&out).await.map_err(not_sent)?;
             out.clear();
+            self.last.trips += 1;
             let commands = std::mem::take(&mut commands);
             Box::pin(self.read_restoration(lease, commands, 0, &state)).await?;
         }
         let restored = self.write_restoration(lease, plan, ahead.is_held, &mut out);
         let after = self.write_work(lease, work, out, ahead.followups).await?;
+        self.last.trips += 1;
         if commands + restored > 0 {
             let restoring = Box::pin(self.read_restoration(lease, commands, restored, &state));
             restoring.await?;
@@ -317,7 +333,7 @@ impl Session {
     /// Prepares the statement on this connection, in the state it was made in.
     /// Returns the error if the server does not take it any more, as after a DROP TABLE.
     async fn prepare_on(
-        &self,
+        &mut self,
         lease: &mut Lease,
         statement: &Statement,
     ) -> Result<Option<ServerError>, Failure> {
@@ -328,6 +344,7 @@ impl Session {
             out.extend_from_slice(&statement.sql);
         });
         lease.stream.write_all(&out).await.map_err(not_sent)?;
+        self.last.trips += 1;
         if let Some(error) = lease.read_prelude(commands, &statement.state).await? {
             return Err(Failure::Refused(error));
         }
@@ -443,6 +460,7 @@ impl Session {
                 SqlError::lost_connection(endpoint, &cause)
             }
             Failure::Refused(error) => {
+                self.last.error = Some(error.code);
                 self.client.send(&error.encode()).await?;
                 return Ok(if was_held {
                     Flow::End(Ended::Closed)
@@ -451,6 +469,7 @@ impl Session {
                 });
             }
         };
+        self.last.error = Some(error.code);
         let was_killed = self.handle.signal() == Signal::Kill;
         self.client.send_error(&error).await?;
         // What was open is gone with the connection. A client that went on would go on outside of
@@ -462,6 +481,11 @@ impl Session {
         })
     }
 }
+
+/// Why a statement that a reader could answer went to the writer.
+const REFUSED_AS_WRITE: &str = "a reader has refused it as a write";
+const NO_SCHEMA_YET: &str = "the reader does not have the schema yet";
+const READER_LOST: &str = "connections to the reader broke";
 
 /// Whether a statement may ask for one of the variables that stay with the client's connection:
 /// by SHOW VARIABLES, or by a name, all of which end alike and follow an `@`.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Session;
+use super::last::Reason;
 use super::registry::Running;
 use crate::admin::metrics::WaitOutcome;
 use crate::config::OnStale;
 use crate::consistency::Reader;
 use crate::error::SqlError;
 use crate::pool::{ConnectError, Lease, LeaseError, Pool, PoolKey};
-use crate::routing::{self, Transaction, View};
+use crate::routing::{self, View};
 use crate::sql::{HintTarget, Hints, Holds, Place, Plan};
 use crate::topology::Endpoint;
 
@@ -29,7 +30,13 @@ impl Session {
     /// Decides where a statement goes, after waiting for the reader if that is what the
     /// configuration says.
     pub(super) async fn destination(&mut self, plan: &Plan, hints: &Hints) -> Destination {
-        if self.lease.is_some() {
+        if let Some(lease) = &self.lease {
+            self.last.route = if self.is_writer(lease) {
+                Place::Writer
+            } else {
+                Place::Reader
+            };
+            self.last.reason = Reason::Held(self.held());
             return Destination::Held;
         }
         let reader = self.reader();
@@ -48,7 +55,10 @@ impl Session {
             .holds
             .difference(Holds::FOUND_ROWS | Holds::TRANSACTION)
             .is_empty();
-        match (routing::route(plan, hints, &view).target, reader) {
+        let route = routing::route(plan, hints, &view);
+        let target = route.target;
+        self.last.routed(route);
+        match (target, reader) {
             (Place::Reader, Some(reader)) => Destination::Reader(reader.endpoint.clone()),
             // The schema that the session is in may be one that the reader does not have yet.
             (Place::Previous, Some(reader)) if !pinned => {
@@ -58,12 +68,16 @@ impl Session {
             (Place::Session, Some(reader)) if may_hold && self.autocommit() && !pinned => {
                 Destination::Reader(reader.endpoint.clone())
             }
+            (Place::Reader, None) => {
+                self.last.redirected(NO_READER);
+                Destination::Writer
+            }
             _ => Destination::Writer,
         }
     }
 
     /// The reader that this session uses: the same one as long as it is up.
-    fn reader(&self) -> Option<Arc<Reader>> {
+    pub(super) fn reader(&self) -> Option<Arc<Reader>> {
         let readers = &self.world.readers;
         let first = self.handle.id as usize;
         (0..readers.len())
@@ -139,6 +153,7 @@ impl Session {
                 Err(error) if insist => return Err(refusal(&endpoint, &error)),
                 Err(error) => {
                     tracing::debug!(endpoint = endpoint.name, %error, "reader not available, asking the writer");
+                    self.last.redirected(NO_READER);
                     *destination = Destination::Writer;
                 }
             }
@@ -228,8 +243,8 @@ impl Session {
     /// Gives a connection back that is at rest, or keeps it while something of the session is on
     /// it.
     pub(super) fn give_back(&mut self, mut lease: Lease) {
-        let is_open = self.transaction != Transaction::None || !self.holds.is_empty();
-        if is_open || !self.cursors.is_empty() {
+        self.note_held();
+        if !self.held().is_empty() {
             self.lease = Some(lease);
             return;
         }
@@ -242,6 +257,9 @@ impl Session {
         }
     }
 }
+
+/// Why the writer answers all reads.
+const NO_READER: &str = "a reader could answer it, but none can be reached";
 
 /// What the client is told when an endpoint has no connection to lend.
 fn refusal(endpoint: &Endpoint, error: &LeaseError) -> SqlError {

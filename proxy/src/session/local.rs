@@ -3,7 +3,8 @@
 use std::io;
 
 use isthmus_protocol::column::ColumnDefinition;
-use isthmus_protocol::{packet, text};
+use isthmus_protocol::packet;
+use isthmus_protocol::result_set::{Form, ResultSet, Value};
 
 use super::Session;
 use super::commands::is_just;
@@ -17,6 +18,10 @@ use crate::sql::{Kind, Planned};
 impl Session {
     /// A statement whose place is the proxy.
     pub(super) async fn answer(&mut self, planned: &Planned, sql: &[u8]) -> io::Result<Flow> {
+        if planned.plan.kind != Kind::Show {
+            self.last
+                .answered_here(&planned.plan, self.started.elapsed(), None);
+        }
         match planned.plan.kind {
             Kind::Kill => self.kill_statement(sql).await,
             Kind::Empty => {
@@ -28,15 +33,7 @@ impl Session {
                 }
                 Ok(Flow::Continue)
             }
-            _ => {
-                let error = SqlError::new(
-                    1235,
-                    "42000",
-                    "This version of Isthmus does not answer SHOW ISTHMUS yet; its state is at the admin address under /metrics",
-                );
-                self.client.send_error(&error).await?;
-                Ok(Flow::Continue)
-            }
+            _ => self.show_isthmus(sql, Form::Text).await,
         }
     }
 
@@ -59,47 +56,32 @@ impl Session {
         let mut rows = match &self.diagnostics.conditions {
             Conditions::Warnings { packets, .. } if is_warnings => rows(packets),
             Conditions::Error(error) => {
-                let code = error.code.to_string().into_bytes();
                 vec![vec![
-                    Some(b"Error".to_vec()),
-                    Some(code),
-                    Some(error.message.clone()),
+                    "Error".into(),
+                    Value::integer(error.code),
+                    Value::text(&error.message),
                 ]]
             }
             Conditions::None | Conditions::Warnings { .. } => Vec::new(),
         };
         rows.drain(..skipped.min(rows.len()));
         rows.truncate(limit);
-        let columns = [
+        let columns = vec![
             ColumnDefinition::text("Level"),
             ColumnDefinition::integer("Code"),
             ColumnDefinition::text("Message"),
         ];
-        let mut out = Vec::new();
-        text::result_set(
-            &mut out,
-            self.client.sequence,
-            &columns,
-            &rows,
-            self.client.lasting_status(),
-            self.client.deprecates_eof(),
-        );
-        self.client.stream.write_all(&out).await?;
+        let result = ResultSet { columns, rows };
+        self.client.send_result(&result, Form::Text).await?;
         Ok(true)
     }
 
     async fn answer_count(&mut self, name: &str, count: Option<u64>) -> io::Result<bool> {
-        let row = vec![Some(count.unwrap_or_default().to_string().into_bytes())];
-        let mut out = Vec::new();
-        text::result_set(
-            &mut out,
-            self.client.sequence,
-            &[ColumnDefinition::integer(name)],
-            &[row],
-            self.client.lasting_status(),
-            self.client.deprecates_eof(),
-        );
-        self.client.stream.write_all(&out).await?;
+        let result = ResultSet {
+            columns: vec![ColumnDefinition::integer(name)],
+            rows: vec![vec![Value::integer(count.unwrap_or_default())]],
+        };
+        self.client.send_result(&result, Form::Text).await?;
         Ok(true)
     }
 
@@ -152,7 +134,7 @@ impl Session {
             .ok()
             .and_then(|id| self.shared.sessions.get(id));
         let target = match target {
-            Some(target) if target.user() == *own => target,
+            Some(target) if target.who().user == *own => target,
             Some(_) => {
                 let error =
                     SqlError::new(1095, "HY000", format!("You are not owner of thread {id}"));
@@ -217,8 +199,6 @@ fn without_limit(sql: &[u8]) -> (&[u8], usize, usize) {
     }
 }
 
-type Row = Vec<Option<Vec<u8>>>;
-
 /// Whether a text without a statement has a comment: to the servers that makes it one that does
 /// nothing, where it would be an error otherwise.
 fn has_comment(sql: &[u8]) -> bool {
@@ -227,7 +207,7 @@ fn has_comment(sql: &[u8]) -> bool {
 }
 
 /// The rows of a kept result of three columns: behind the column count and the definitions.
-fn rows(packets: &[u8]) -> Vec<Row> {
+fn rows(packets: &[u8]) -> Vec<Vec<Value>> {
     const COLUMNS: usize = 3;
     let mut rest = packets;
     let mut rows = Vec::new();
@@ -238,11 +218,8 @@ fn rows(packets: &[u8]) -> Vec<Row> {
             let payload = packet.get(packet::HEADER_LEN..).unwrap_or_default();
             let mut reader = isthmus_protocol::lenenc::Reader::new(payload, "row");
             let row = (0..COLUMNS).map(|_| {
-                reader
-                    .lenenc_bytes_or_null()
-                    .ok()
-                    .flatten()
-                    .map(<[u8]>::to_vec)
+                let value = reader.lenenc_bytes_or_null().ok().flatten();
+                value.map_or(Value::Null, Value::text)
             });
             rows.push(row.collect());
         }

@@ -8,12 +8,15 @@ mod diagnostics;
 mod effects;
 mod exchange;
 mod followup;
+mod holding;
 mod identity;
+mod last;
 mod lending;
 mod local;
 mod possessions;
 mod prepared;
 mod registry;
+mod show;
 mod statements;
 
 pub use context::{Shared, World};

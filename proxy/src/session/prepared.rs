@@ -7,12 +7,14 @@ use std::sync::Arc;
 use isthmus_protocol::command::{Command, Execute, SendLongData};
 use isthmus_protocol::packet;
 use isthmus_protocol::response;
+use isthmus_protocol::result_set::Form;
 use isthmus_protocol::status::Status;
 
 use super::Session;
 use super::conversation::{Ended, Flow};
 use super::exchange::Work;
-use super::statements::SessionStatement;
+use super::statements::{SessionStatement, Statement};
+use crate::admin::metrics::Route;
 use crate::error::SqlError;
 use crate::sql::{Holds, Kind, Needs, Place, Plan, Planned, Releases};
 
@@ -37,10 +39,11 @@ impl Session {
         } else {
             framed
         };
-        if matches!(planned.plan.place, Place::Proxy | Place::Refused)
-            && planned.plan.kind != Kind::Empty
-        {
-            return self.not_preparable().await;
+        match (planned.plan.place, planned.plan.kind) {
+            (Place::Proxy, Kind::Show) => return self.prepare_show(planned, sql).await,
+            (Place::Proxy, Kind::Empty) => {}
+            (Place::Proxy | Place::Refused, _) => return self.not_preparable().await,
+            _ => {}
         }
         let id = self.next_statement_id();
         let statement = self
@@ -58,16 +61,34 @@ impl Session {
         let flow = self.run_statement(work, &asking).await?;
         self.preparing = None;
         if let Some(prepared) = self.prepared.take() {
-            let entry = SessionStatement {
-                statement,
-                params: usize::from(prepared.params),
-                types: Vec::new(),
-                long_data: Vec::new(),
-            };
-            self.statements.insert(id, entry);
-            self.last_statement_id = id;
+            self.add_statement(id, statement, usize::from(prepared.params));
         }
         Ok(flow)
+    }
+
+    /// A `SHOW ISTHMUS`, which no server has to know.
+    async fn prepare_show(&mut self, planned: Planned, sql: &[u8]) -> io::Result<Flow> {
+        match self.about(sql) {
+            Ok(result) => {
+                let id = self.next_statement_id();
+                let statement = self.shared.statements.intern(sql, planned, &self.state);
+                self.add_statement(id, statement, 0);
+                self.client.send_prepared(id, &result).await?;
+            }
+            Err(error) => self.client.send_error(&error).await?,
+        }
+        Ok(Flow::Continue)
+    }
+
+    fn add_statement(&mut self, id: u32, statement: Arc<Statement>, params: usize) {
+        let entry = SessionStatement {
+            statement,
+            params,
+            types: Vec::new(),
+            long_data: Vec::new(),
+        };
+        self.statements.insert(id, entry);
+        self.last_statement_id = id;
     }
 
     async fn not_preparable(&mut self) -> io::Result<Flow> {
@@ -139,10 +160,15 @@ impl Session {
             self.client.send_error(&error).await?;
             return Ok(Flow::Continue);
         }
+        let statement = entry.statement.clone();
+        let plan = &statement.planned.plan;
+        if (plan.place, plan.kind) == (Place::Proxy, Kind::Show) {
+            self.shared.metrics.statements.routed.inc(Route::Proxy);
+            return self.show_isthmus(&statement.sql, Form::Binary).await;
+        }
         if execute.cursor_flags != 0 {
             self.open_cursor(id);
         }
-        let statement = entry.statement.clone();
         let work = Work::Execute {
             statement: &statement,
             execute,

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::pool::Origin;
+use crate::sql::Holds;
 
 /// What a session is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,26 +36,49 @@ pub struct Running {
     pub thread_id: u32,
 }
 
+/// Whose session it is, and in which schema.
+#[derive(Debug, Clone, Default)]
+pub struct Who {
+    /// The user that logged in; empty before that.
+    pub user: String,
+    /// Where the client is.
+    pub address: Option<SocketAddr>,
+    /// The current schema.
+    pub schema: Option<Vec<u8>>,
+}
+
+/// What a session does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// It waits for its client.
+    Waiting,
+    /// It works on a command.
+    Working,
+}
+
 /// One session as others see it.
 #[derive(Debug)]
 pub struct Handle {
     /// The connection id that the client was told.
     pub id: u32,
-    user: Mutex<String>,
+    who: Mutex<Who>,
+    /// The bits of its [`Holds`].
+    held: AtomicU32,
     signal: AtomicU8,
     /// Wakes the session's task, the only one that waits for signals.
     waker: Mutex<Option<Waker>>,
-    /// Milliseconds since the registry began, when the session was first seen waiting for its
-    /// client; `WAITING` before that, `BUSY` during a command.
-    idle_since: AtomicU64,
-    /// Seconds of silence that the client allowed itself; `BUSY` if it said nothing.
+    /// When it began to wait or to work: milliseconds since the registry began, or `UNSEEN`, times
+    /// two, and one more while it works.
+    activity: AtomicU64,
+    /// Seconds of silence that the client allowed itself; `NO_LIMIT` if it said nothing.
     idle_limit: AtomicU64,
     /// Where its backend connection is.
     running: Mutex<Option<Running>>,
 }
 
-const BUSY: u64 = u64::MAX;
-const WAITING: u64 = u64::MAX - 1;
+const NO_LIMIT: u64 = u64::MAX;
+/// Nobody has looked since when.
+const UNSEEN: u64 = u64::MAX >> 1;
 
 impl Handle {
     /// Tells the session; a stronger signal is never replaced by a weaker one.
@@ -98,15 +123,15 @@ impl Handle {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the session waits for its client. The time is taken by [`Registry::end_idle`],
+    /// Notes that the session waits for its client. The time is taken by [`Registry::activity`],
     /// so that no command has to look at a clock for it.
     pub fn note_idle(&self) {
-        self.idle_since.store(WAITING, Ordering::Relaxed);
+        self.activity.store(UNSEEN * 2, Ordering::Relaxed);
     }
 
     /// Notes that the session works on a command.
     pub fn note_busy(&self) {
-        self.idle_since.store(BUSY, Ordering::Relaxed);
+        self.activity.store(UNSEEN * 2 + 1, Ordering::Relaxed);
     }
 
     /// Ends the session after so much silence, in place of the configured limit.
@@ -114,17 +139,38 @@ impl Handle {
         self.idle_limit.store(limit.as_secs(), Ordering::Relaxed);
     }
 
-    /// The user that logged in.
-    pub fn user(&self) -> String {
-        self.user
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Whose it is.
+    pub fn who(&self) -> Who {
+        self.lock_who().clone()
+    }
+
+    /// Notes where the client is.
+    pub fn set_address(&self, address: SocketAddr) {
+        self.lock_who().address = Some(address);
     }
 
     /// Notes who logged in.
     pub fn set_user(&self, user: &str) {
-        *self.user.lock().unwrap_or_else(PoisonError::into_inner) = user.to_owned();
+        user.clone_into(&mut self.lock_who().user);
+    }
+
+    /// Notes the current schema.
+    pub fn set_schema(&self, schema: Option<&[u8]>) {
+        self.lock_who().schema = schema.map(<[u8]>::to_vec);
+    }
+
+    /// Why it keeps a backend connection.
+    pub fn held(&self) -> Holds {
+        Holds::from_bits_truncate(self.held.load(Ordering::Relaxed))
+    }
+
+    /// Notes why it keeps a backend connection.
+    pub fn set_held(&self, holds: Holds) {
+        self.held.store(holds.bits(), Ordering::Relaxed);
+    }
+
+    fn lock_who(&self) -> MutexGuard<'_, Who> {
+        self.who.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the session's backend connection is, if it has one now.
@@ -178,11 +224,12 @@ impl Registry {
         };
         let handle = Arc::new(Handle {
             id,
-            user: Mutex::default(),
+            who: Mutex::default(),
+            held: AtomicU32::new(0),
             signal: AtomicU8::new(self.told.load(Ordering::Acquire)),
             waker: Mutex::default(),
-            idle_since: AtomicU64::new(BUSY),
-            idle_limit: AtomicU64::new(BUSY),
+            activity: AtomicU64::new(UNSEEN * 2 + 1),
+            idle_limit: AtomicU64::new(NO_LIMIT),
             running: Mutex::default(),
         });
         sessions.insert(id, handle.clone());
@@ -195,6 +242,33 @@ impl Registry {
     /// The session with this connection id.
     pub fn get(&self, id: u32) -> Option<Arc<Handle>> {
         self.lock().get(&id).cloned()
+    }
+
+    /// All sessions, in no order.
+    pub fn all(&self) -> Vec<Arc<Handle>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// What the session does, and for how long it has, as far as anybody has looked: the server
+    /// looks at all sessions every second.
+    pub fn activity(&self, handle: &Handle) -> (Activity, Duration) {
+        let noted = handle.activity.load(Ordering::Relaxed);
+        let activity = match noted % 2 {
+            0 => Activity::Waiting,
+            _ => Activity::Working,
+        };
+        let now = self.now();
+        let since = match noted / 2 {
+            UNSEEN => {
+                let seen = now * 2 + noted % 2;
+                let relaxed = Ordering::Relaxed;
+                // Lost to a session that went on: nobody has seen that either.
+                let _ = handle.activity.compare_exchange(noted, seen, relaxed, relaxed);
+                now
+            }
+            since => since,
+        };
+        (activity, Duration::from_millis(now.saturating_sub(since)))
     }
 
     /// How long there has been a registry.
@@ -223,27 +297,20 @@ impl Registry {
 
     /// Ends the sessions whose clients have been silent for longer than `limit`.
     pub fn end_idle(&self, limit: Duration) {
-        let now = self.now();
         for handle in self.lock().values() {
-            let stamped = handle.idle_since.compare_exchange(
-                WAITING,
-                now,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-            let since = stamped.unwrap_or_else(|since| since);
             let limit = match handle.idle_limit.load(Ordering::Relaxed) {
-                BUSY => limit,
+                NO_LIMIT => limit,
                 seconds => Duration::from_secs(seconds),
             };
-            if !matches!(since, BUSY | WAITING) && now.saturating_sub(since) > millis(limit) {
+            let (activity, duration) = self.activity(handle);
+            if activity == Activity::Waiting && duration > limit {
                 handle.send(Signal::Idle);
             }
         }
     }
 
     fn now(&self) -> u64 {
-        millis(self.origin.elapsed())
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Handle>>> {
@@ -263,8 +330,4 @@ impl Drop for Registered {
     fn drop(&mut self) {
         self.registry.lock().remove(&self.handle.id);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(WAITING - 1)
 }

@@ -31,6 +31,7 @@ pub use plan::{
 };
 pub use rewrite::{Values, substitute};
 pub use script::read;
+pub use show::{Topic, topic};
 
 #[cfg(test)]
 mod tests;

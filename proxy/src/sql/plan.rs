@@ -256,6 +256,8 @@ bitflags! {
         const FOUND_ROWS = 1 << 11;
         /// The server said that something changed that it does not name.
         const UNNAMED_CHANGE = 1 << 12;
+        /// A cursor is open.
+        const CURSOR = 1 << 13;
     }
 }
 
@@ -266,28 +268,52 @@ impl Holds {
         .difference(Holds::NEXT_TRANSACTION)
         .difference(Holds::FOUND_ROWS);
 
+    /// Every hold by itself, in the order of their bits.
+    pub const EACH: [Holds; 14] = [
+        Holds::USER_VARIABLE,
+        Holds::TEMPORARY_TABLE,
+        Holds::USER_LOCK,
+        Holds::TABLE_LOCK,
+        Holds::INSTANCE_LOCK,
+        Holds::HANDLER,
+        Holds::XA,
+        Holds::TEXT_PREPARE,
+        Holds::NEXT_TRANSACTION,
+        Holds::ONE_SHOT,
+        Holds::TRANSACTION,
+        Holds::FOUND_ROWS,
+        Holds::UNNAMED_CHANGE,
+        Holds::CURSOR,
+    ];
+
     /// The printable names of the holds in this set.
     pub fn names(self) -> Vec<&'static str> {
-        const NAMES: [(Holds, &str); 13] = [
-            (Holds::USER_VARIABLE, "user_variable"),
-            (Holds::TEMPORARY_TABLE, "temporary_table"),
-            (Holds::USER_LOCK, "user_lock"),
-            (Holds::TABLE_LOCK, "table_lock"),
-            (Holds::INSTANCE_LOCK, "instance_lock"),
-            (Holds::HANDLER, "handler"),
-            (Holds::XA, "xa"),
-            (Holds::TEXT_PREPARE, "text_prepare"),
-            (Holds::NEXT_TRANSACTION, "next_transaction"),
-            (Holds::ONE_SHOT, "one_shot"),
-            (Holds::TRANSACTION, "transaction"),
-            (Holds::FOUND_ROWS, "found_rows"),
-            (Holds::UNNAMED_CHANGE, "unnamed_change"),
-        ];
-        NAMES
+        Holds::EACH
             .into_iter()
-            .filter(|(hold, _)| self.contains(*hold))
-            .map(|(_, name)| name)
+            .filter(|hold| self.contains(*hold))
+            .map(Holds::name)
             .collect()
+    }
+
+    /// The printable name of a single hold.
+    pub fn name(self) -> &'static str {
+        match self {
+            Holds::USER_VARIABLE => "user_variable",
+            Holds::TEMPORARY_TABLE => "temporary_table",
+            Holds::USER_LOCK => "user_lock",
+            Holds::TABLE_LOCK => "table_lock",
+            Holds::INSTANCE_LOCK => "instance_lock",
+            Holds::HANDLER => "handler",
+            Holds::XA => "xa",
+            Holds::TEXT_PREPARE => "text_prepare",
+            Holds::NEXT_TRANSACTION => "next_transaction",
+            Holds::ONE_SHOT => "one_shot",
+            Holds::TRANSACTION => "transaction",
+            Holds::FOUND_ROWS => "found_rows",
+            Holds::UNNAMED_CHANGE => "unnamed_change",
+            Holds::CURSOR => "cursor",
+            _ => "several",
+        }
     }
 }
 

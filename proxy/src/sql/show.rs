@@ -1,21 +1,57 @@
 //! `SHOW`: most of it is about the schema, which every server has; some of it is about one server.
 
 use super::classify::read;
+use super::dialect::Dialect;
 use super::facts::{Facts, Scope};
-use super::lexer::TokenKind;
+use super::lexer::{Reading, TokenKind};
 use super::plan::{Kind, Needs, Place, Plan};
 use super::servers;
 use super::words::Words;
 
+/// What `SHOW ISTHMUS` can be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// The session that asks.
+    Session,
+    /// All sessions that the user may see.
+    Sessions,
+    /// The session's last statement.
+    Last,
+    /// The figures of the whole proxy.
+    Status,
+    /// The endpoints.
+    Topology,
+}
+
+/// The topic of a `SHOW ISTHMUS`; `None` where it names none, or more than one.
+pub fn topic(sql: &[u8], dialect: Dialect) -> Option<Topic> {
+    let mut words = Words::new(sql, dialect, Reading::default());
+    if !words.accept_all(&["show", "isthmus"]) {
+        return None;
+    }
+    let topic = match words.next()?.keyword() {
+        b"session" => Topic::Session,
+        b"sessions" => Topic::Sessions,
+        b"last" => Topic::Last,
+        b"status" => Topic::Status,
+        b"topology" => Topic::Topology,
+        _ => return None,
+    };
+    let is_over = words.all(|word| word.kind == TokenKind::Semicolon);
+    is_over.then_some(topic)
+}
+
 /// The plan of the words behind `SHOW`.
 pub(super) fn show(mut rest: Words<'_>) -> Plan {
     let all = rest;
+    if rest.accept("isthmus") {
+        return Plan::new(Kind::Show, Place::Proxy, "it asks the proxy about itself");
+    }
     while rest.accept_any(&["full", "extended", "global", "session", "local", "storage"]) {}
     let Some(subject) = rest.next() else {
         return one_server();
     };
     match subject.keyword() {
-        b"isthmus" => Plan::new(Kind::Show, Place::Proxy, "it asks the proxy about itself"),
         b"warnings" | b"errors" => diagnostics(),
         b"count" if rest.accept_kind(TokenKind::Open) => diagnostics(),
         b"variables" => variables(all),

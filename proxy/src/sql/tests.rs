@@ -376,6 +376,7 @@ const ROWS: &[(&str, &[&str])] = &[
             "KILL QUERY 5",
             "KILL CONNECTION 5",
             "SHOW ISTHMUS STATUS",
+            "SHOW ISTHMUS WEATHER",
         ],
     ),
     (
@@ -383,6 +384,22 @@ const ROWS: &[(&str, &[&str])] = &[
         &["SHUTDOWN", "RESTART", "CLONE LOCAL DATA DIRECTORY = '/x'"],
     ),
 ];
+
+#[test]
+fn show_isthmus_has_one_topic() {
+    let cases = [
+        ("SHOW ISTHMUS STATUS", Some(Topic::Status)),
+        ("show /* x */ isthmus\nlast;", Some(Topic::Last)),
+        ("SHOW ISTHMUS SESSIONS -- x", Some(Topic::Sessions)),
+        ("SHOW ISTHMUS", None),
+        ("SHOW ISTHMUS 'STATUS'", None),
+        ("SHOW ISTHMUS STATUS LIKE 'x'", None),
+        ("SHOW FULL ISTHMUS STATUS", None),
+    ];
+    for (sql, expected) in cases {
+        assert_eq!(topic(sql.as_bytes(), Dialect::default()), expected, "{sql}");
+    }
+}
 
 #[test]
 fn nothing_is_answered_by_the_proxy() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
@@ -26,6 +27,18 @@ pub struct Endpoint {
     server: ArcSwapOption<Server>,
     learning: Mutex<()>,
     up: AtomicBool,
+    sign_of_life: ArcSwapOption<SignOfLife>,
+}
+
+/// What a server answered last when it was asked how it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignOfLife {
+    /// Whether it refuses writes.
+    pub read_only: bool,
+    /// The GTIDs that it has applied; `None` if it has none.
+    pub position: Option<String>,
+    /// How long the answer took.
+    pub round_trip: Duration,
 }
 
 impl Endpoint {
@@ -42,6 +55,7 @@ impl Endpoint {
             server: ArcSwapOption::empty(),
             learning: Mutex::new(()),
             up: AtomicBool::new(true),
+            sign_of_life: ArcSwapOption::empty(),
         })
     }
 
@@ -58,6 +72,16 @@ impl Endpoint {
     /// Notes whether it could be reached, and returns whether that is news.
     pub fn set_up(&self, up: bool) -> bool {
         self.up.swap(up, Ordering::Relaxed) != up
+    }
+
+    /// What it answered last when it was asked how it is.
+    pub fn sign_of_life(&self) -> Option<Arc<SignOfLife>> {
+        self.sign_of_life.load_full()
+    }
+
+    /// Notes what it answered.
+    pub fn set_sign_of_life(&self, sign: SignOfLife) {
+        self.sign_of_life.store(Some(Arc::new(sign)));
     }
 
     /// What was learnt about the server, if it was reached already.

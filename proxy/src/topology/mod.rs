@@ -9,7 +9,7 @@ mod query;
 mod server;
 mod snapshot;
 
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, SignOfLife};
 pub use monitor::watch;
 pub use query::{QueryError, connect};
 pub use server::Server;

@@ -1,10 +1,14 @@
 //! Metrics with one label, resolved beforehand.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -29,33 +33,50 @@ pub trait Label: Copy + 'static {
     fn index(self) -> usize;
 }
 
-/// A counter for each value of a label. Cloning it shares the counters.
+/// A metric for each value of a label. Cloning it shares the metrics.
 #[derive(Debug)]
-pub struct CounterBy<L> {
-    counters: Arc<[Counter]>,
+pub struct By<L, M> {
+    metrics: Arc<[M]>,
     label: PhantomData<fn(L)>,
 }
+
+/// A counter for each value of a label.
+pub type CounterBy<L> = By<L, Counter>;
+/// A gauge for each value of a label.
+pub type GaugeBy<L> = By<L, Gauge>;
 
 impl<L: Label> CounterBy<L> {
     /// Adds one.
     pub fn inc(&self, value: L) {
-        self.counters[value.index()].inc();
+        self.of_value(value).inc();
     }
 
     /// How many there were.
     pub fn get(&self, value: L) -> u64 {
-        self.counters[value.index()].get()
+        self.of_value(value).get()
     }
+}
 
-    pub(super) fn register(registry: &mut Registry, name: &str, help: &str) -> Self {
+impl<L: Label, M> By<L, M> {
+    /// The metric of one value.
+    pub fn of_value(&self, value: L) -> &M {
+        &self.metrics[value.index()]
+    }
+}
+
+impl<L: Label, M: Clone + Default> By<L, M> {
+    pub(super) fn register(registry: &mut Registry, name: &str, help: &str) -> Self
+    where
+        M: EncodeMetric + TypedMetric + fmt::Debug + Send + Sync + 'static,
+    {
         let family = Family::default();
         registry.register(name, help, family.clone());
         Self::of(&family, &[])
     }
 
-    /// The counters of a family for all values, beside `others`.
-    pub(super) fn of(family: &Family<Labels, Counter>, others: &[(&'static str, &str)]) -> Self {
-        let counters = L::ALL
+    /// The metrics of a family for all values, beside `others`.
+    pub(super) fn of(family: &Family<Labels, M>, others: &[(&'static str, &str)]) -> Self {
+        let metrics = L::ALL
             .iter()
             .map(|value| {
                 let labels = labels(others, L::KEY, value.word());
@@ -63,23 +84,23 @@ impl<L: Label> CounterBy<L> {
             })
             .collect();
         Self {
-            counters,
+            metrics,
             label: PhantomData,
         }
     }
 
-    /// Takes the counters out of the family again.
-    pub(super) fn remove(family: &Family<Labels, Counter>, others: &[(&'static str, &str)]) {
+    /// Takes the metrics out of the family again.
+    pub(super) fn remove(family: &Family<Labels, M>, others: &[(&'static str, &str)]) {
         for value in L::ALL {
             family.remove(&labels(others, L::KEY, value.word()));
         }
     }
 }
 
-impl<L> Clone for CounterBy<L> {
+impl<L, M> Clone for By<L, M> {
     fn clone(&self) -> Self {
         Self {
-            counters: self.counters.clone(),
+            metrics: self.metrics.clone(),
             label: PhantomData,
         }
     }

@@ -15,7 +15,7 @@ mod tests;
 
 use std::fmt;
 
-pub use by_label::{CounterBy, Label};
+pub use by_label::{By, CounterBy, GaugeBy, Label};
 pub use endpoint::{CloseReason, EndpointMetrics};
 pub use held::Held;
 pub use prometheus_client::metrics::counter::Counter;
@@ -24,6 +24,7 @@ pub use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::config::Role;
+use crate::sql::Holds;
 use endpoint::EndpointFamilies;
 
 /// From a tenth of a millisecond (a reader next door) to the patience of a client; dense around
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub errors: CounterBy<ErrorSource>,
     /// Read your writes.
     pub consistency: ConsistencyMetrics,
+    /// Sessions that keep a backend connection past the statement, by the reason.
+    pub holding: GaugeBy<Holds>,
     /// Reloads of the configuration.
     pub reloads: CounterBy<ReloadOutcome>,
     /// Look-ups in the plan cache.
@@ -223,6 +226,11 @@ impl Metrics {
             "errors",
             "Errors sent to clients and connections lost, by whose fault it was",
         );
+        let holding = GaugeBy::register(
+            &mut registry,
+            "sessions_holding",
+            "Sessions that keep a backend connection past the statement, by the reason",
+        );
         let reloads = CounterBy::register(
             &mut registry,
             "reloads",
@@ -240,6 +248,7 @@ impl Metrics {
             statements,
             errors,
             consistency,
+            holding,
             reloads,
             plan_cache,
         }
@@ -255,6 +264,22 @@ impl Metrics {
         self.endpoints.forget(name);
     }
 
+    /// Every figure with its name and labels as [`Metrics::encode`] writes them, but for the
+    /// buckets of histograms.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn figures(&self) -> Result<Vec<(String, f64)>, fmt::Error> {
+        let text = self.encode()?;
+        let figure = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            let is_shown = !line.starts_with('#') && !name.contains("_bucket{");
+            is_shown.then_some((name.to_owned(), value.parse().ok()?))
+        };
+        Ok(text.lines().filter_map(figure).collect())
+    }
+
     /// Everything in the text form of OpenMetrics 1.0, which Prometheus reads.
     ///
     /// # Errors
@@ -264,6 +289,19 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl Label for Holds {
+    const KEY: &'static str = "hold";
+    const ALL: &'static [Self] = &Holds::EACH;
+
+    fn word(self) -> &'static str {
+        self.name()
+    }
+
+    fn index(self) -> usize {
+        self.bits().trailing_zeros() as usize
     }
 }
 

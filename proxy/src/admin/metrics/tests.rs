@@ -41,6 +41,13 @@ fn handles_count_in_the_registry() {
             "{line} is not in\n{text}"
         );
     }
+    let figures = metrics.figures().unwrap();
+    let figure = |name: &str| figures.iter().find(|figure| figure.0 == name);
+    let reader = figure("isthmus_statements_total{route=\"reader\"}").unwrap();
+    assert_eq!(reader.1, 1.0);
+    let holding = "isthmus_sessions_holding{hold=\"user_lock\"}";
+    assert_eq!(figure(holding).unwrap().1, 0.0);
+    assert!(!figures.iter().any(|figure| figure.0.contains("_bucket")));
     drop(held);
     assert_eq!(virginia.in_use.get(), 0);
 }

@@ -82,6 +82,7 @@ fn the_documented_defaults_are_those_of_the_code() {
         let actual = match (name, resolved.get(name)) {
             ("", _) => resolved.get(&key),
             ("server_tls", _) => resolved["endpoints"][0]["tls"].get(&key),
+            (_, Some(Value::Array(tables))) => tables[0].get(&key),
             (_, Some(section)) => section.get(&key),
             (_, None) => None,
         };
