@@ -47,5 +47,26 @@ macro_rules! on_each_flavor {
     };
 }
 
+/// Makes two tests of each of these functions, which take a flavor: `mysql::name` and
+/// `mariadb::name`.
+#[macro_export]
+macro_rules! on_both {
+    ($($name:ident)+) => {
+        mod mysql {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($crate::Flavor::Mysql).await;
+            })+
+        }
+
+        mod mariadb {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($crate::Flavor::Mariadb).await;
+            })+
+        }
+    };
+}
+
 #[doc(no_inline)]
 pub use isthmus_lab::Flavor;

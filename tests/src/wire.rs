@@ -9,7 +9,7 @@ use isthmus_protocol::auth::caching_sha2::{FAST_AUTH_OK, FULL_AUTH, REQUEST_PUBL
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::command::Command;
 use isthmus_protocol::error_packet::ErrPacket;
-use isthmus_protocol::handshake::{AuthSwitch, Greeting, Login, TlsRequest};
+use isthmus_protocol::handshake::{Attributes, AuthSwitch, Greeting, Login, TlsRequest};
 use isthmus_protocol::lenenc::Reader;
 use isthmus_protocol::packet;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -75,6 +75,10 @@ pub struct Client {
     pub greeting: Greeting,
     /// What was negotiated.
     pub capabilities: Capabilities,
+    /// The collation to begin with.
+    pub collation: u16,
+    /// The connection attributes, where the capabilities have them.
+    pub attributes: Attributes,
     /// The sequence id of the next packet in the login, of either side.
     sequence: u8,
     /// Every packet that came since the greeting, while the login lasted.
@@ -140,6 +144,8 @@ impl Client {
             stream,
             greeting,
             capabilities: USUAL,
+            collation: 45,
+            attributes: Attributes::new(),
             sequence,
             transcript: Vec::new(),
         }))
@@ -187,12 +193,12 @@ impl Client {
         Login {
             capabilities: self.capabilities,
             max_packet_size: 1 << 30,
-            collation: 45,
+            collation: self.collation,
             user: user.into(),
             auth_response,
             database: schema.map(Into::into),
             auth_plugin: Some(self.greeting.auth_plugin.clone()),
-            attributes: Vec::new(),
+            attributes: self.attributes.clone(),
             zstd_level: None,
         }
     }

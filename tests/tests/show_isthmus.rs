@@ -333,25 +333,7 @@ async fn figures_are_those_of_the_metrics(flavor: Flavor) {
     }
 }
 
-macro_rules! on_both {
-    ($($name:ident)+) => {
-        mod mysql {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Flavor::Mysql).await;
-            })+
-        }
-
-        mod mariadb {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::Flavor::Mariadb).await;
-            })+
-        }
-    };
-}
-
-on_both! {
+isthmus_tests::on_both! {
     any_spelling_over_both_protocols
     a_session_says_what_holds_it
     a_pinned_session_says_so

@@ -25,6 +25,9 @@ pub struct Pool {
     /// The most prepared statements kept open on one connection.
     #[serde(deserialize_with = "size::count")]
     pub prepared_statements: usize,
+    /// The connection attributes of clients that the servers are shown, by name. Connections are
+    /// shared only by clients that have the same values.
+    pub connection_attributes: Vec<String>,
 }
 
 impl Default for Pool {
@@ -35,6 +38,7 @@ impl Default for Pool {
             max_life: Duration::from_secs(30 * 60),
             borrow_timeout: Duration::from_secs(10),
             prepared_statements: 256,
+            connection_attributes: vec!["program_name".to_owned()],
         }
     }
 }

@@ -232,6 +232,7 @@ impl List {
             max_life,
             borrow_timeout,
             prepared_statements,
+            connection_attributes,
         } = pool;
         self.section = Section::Table("pool");
         self.shown("max_connections", AtOnce, integer(*max_connections));
@@ -239,6 +240,11 @@ impl List {
         self.duration("max_life", *max_life);
         self.duration("borrow_timeout", *borrow_timeout);
         self.shown("prepared_statements", AtOnce, integer(*prepared_statements));
+        self.shown(
+            "connection_attributes",
+            AtOnce,
+            texts(connection_attributes),
+        );
     }
 
     fn consistency(&mut self, consistency: &Consistency) {

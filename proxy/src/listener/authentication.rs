@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use isthmus_protocol::auth::{self, Plugin, caching_sha2};
 use isthmus_protocol::capabilities::Capabilities;
-use isthmus_protocol::handshake::{AuthMoreData, AuthSwitch, ChangeUser, Login};
+use isthmus_protocol::handshake::{Attributes, AuthMoreData, AuthSwitch, ChangeUser, Login};
 use subtle::ConstantTimeEq;
 
 use super::handshake::{Conversation, Refused, bad_handshake};
@@ -62,6 +62,7 @@ impl Authenticator<'_> {
             database: login.database,
             collation: login.collation,
             capabilities: login.capabilities,
+            attributes: self.passed_on(login.attributes),
         }))
     }
 
@@ -103,6 +104,7 @@ impl Authenticator<'_> {
                     database: change.database,
                     collation: change.collation,
                     capabilities,
+                    attributes: self.passed_on(change.attributes),
                 };
                 Ok(Some((conversation.into_client(capabilities), identity)))
             }
@@ -111,6 +113,17 @@ impl Authenticator<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// The attributes that are shown to the servers, each once and in the order of the
+    /// configuration, so that clients with the same ones share connections.
+    fn passed_on(&self, attributes: Attributes) -> Attributes {
+        let given = |wanted: &String| {
+            let mut given = attributes.iter();
+            given.find(|(name, _)| name == wanted.as_bytes()).cloned()
+        };
+        let wanted = &self.config.pool.connection_attributes;
+        wanted.iter().filter_map(given).collect()
     }
 
     async fn check(

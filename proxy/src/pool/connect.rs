@@ -8,7 +8,7 @@ use std::time::Duration;
 use isthmus_protocol::auth::{self, Plugin, caching_sha2};
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::error::ProtocolError;
-use isthmus_protocol::handshake::{AuthSwitch, Greeting, Login, TlsRequest};
+use isthmus_protocol::handshake::{Attributes, AuthSwitch, Greeting, Login, TlsRequest};
 use isthmus_protocol::packet;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -58,8 +58,6 @@ const ALWAYS: Capabilities = Capabilities::PROTOCOL_41
     .union(Capabilities::LONG_FLAG)
     .union(Capabilities::TRANSACTIONS)
     .union(Capabilities::SECURE_CONNECTION)
-    .union(Capabilities::MULTI_RESULTS)
-    .union(Capabilities::PS_MULTI_RESULTS)
     .union(Capabilities::PLUGIN_AUTH)
     .union(Capabilities::PLUGIN_AUTH_LENENC_CLIENT_DATA)
     .union(Capabilities::CONNECT_ATTRS)
@@ -71,7 +69,7 @@ pub(super) async fn connect(
     endpoint: &Endpoint,
     login: &Credentials,
     flags: Capabilities,
-    schema: Option<&[u8]>,
+    attributes: &Attributes,
 ) -> Result<(Stream, u32), ConnectError> {
     let io_error = |error| ConnectError::Io {
         address: endpoint.address.to_string(),
@@ -86,9 +84,6 @@ pub(super) async fn connect(
     };
     let greeting = read_greeting(&mut dialogue, io_error).await?;
     let mut capabilities = ALWAYS | flags;
-    if schema.is_some() {
-        capabilities |= Capabilities::CONNECT_WITH_DB;
-    }
     require(&greeting)?;
     dialogue = secure(dialogue, endpoint, &greeting, &mut capabilities, io_error).await?;
     let plugin = Plugin::from_name(&greeting.auth_plugin).unwrap_or(Plugin::CachingSha2Password);
@@ -100,9 +95,9 @@ pub(super) async fn connect(
         collation: 45,
         user: login.user.clone().into_bytes(),
         auth_response: first_response(plugin, password, &greeting.nonce),
-        database: schema.map(<[u8]>::to_vec),
+        database: None,
         auth_plugin: Some(plugin.name().into()),
-        attributes: vec![(b"program_name".to_vec(), b"isthmus".to_vec())],
+        attributes: own_attributes(attributes),
         zstd_level: None,
     }
     .encode(&mut payload)?;
@@ -110,6 +105,22 @@ pub(super) async fn connect(
     authenticate(&mut dialogue, plugin, password, greeting.nonce, io_error).await?;
     Ok((dialogue.stream, greeting.connection_id))
 }
+
+/// The attributes of a client, and who it is that really connects.
+fn own_attributes(given: &Attributes) -> Attributes {
+    let pair = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+    let mut attributes = vec![
+        pair("_client_name", "isthmus"),
+        pair("_client_version", env!("CARGO_PKG_VERSION")),
+    ];
+    if !given.iter().any(|(name, _)| name == PROGRAM_NAME) {
+        attributes.push(pair("program_name", "isthmus"));
+    }
+    attributes.extend(given.iter().cloned());
+    attributes
+}
+
+const PROGRAM_NAME: &[u8] = b"program_name";
 
 /// Packets in turns, with the running sequence id.
 struct Dialogue {

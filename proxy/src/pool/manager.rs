@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
 use isthmus_protocol::capabilities::Capabilities;
+use isthmus_protocol::handshake::Attributes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::connect::{ConnectError, connect};
@@ -23,6 +24,7 @@ pub(super) struct Manager {
     /// For learning about the server.
     pub(super) monitor: Credentials,
     pub(super) flags: Capabilities,
+    pub(super) attributes: Attributes,
     pub(super) states: Arc<StateTable>,
     pub(super) connect_timeout: Duration,
     pub(super) max_life: Duration,
@@ -93,7 +95,8 @@ impl Manager {
             .learn(&self.monitor)
             .await
             .map_err(|e| self.not_learnt(e))?;
-        let (stream, thread_id) = connect(&self.endpoint, &self.login, self.flags, None).await?;
+        let (stream, thread_id) =
+            connect(&self.endpoint, &self.login, self.flags, &self.attributes).await?;
         let mut connection = Connection::new(
             stream,
             thread_id,

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
 use deadpool::managed::{PoolError, QueueMode, Timeouts};
 use isthmus_protocol::capabilities::Capabilities;
+use isthmus_protocol::handshake::Attributes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::budget::Budget;
@@ -38,6 +39,8 @@ pub struct PoolKey {
     pub flags: Capabilities,
     /// Whether a schema is selected: none can be unselected.
     pub has_schema: bool,
+    /// The connection attributes that were given by the client.
+    pub attributes: Attributes,
 }
 
 /// The connections of one endpoint for one [`PoolKey`].
@@ -65,7 +68,7 @@ type Connections = deadpool::managed::Pool<Manager>;
 /// The pools of one user at one endpoint, which share one limit.
 pub(super) struct Family {
     budget: Budget,
-    pools: Mutex<Vec<Connections>>,
+    pools: Mutex<Vec<(Weak<Origin>, Connections)>>,
 }
 
 impl Family {
@@ -98,7 +101,7 @@ impl Family {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        for pool in pools {
+        for (_, pool) in pools {
             let mut is_closed = false;
             pool.retain(|_, _| std::mem::replace(&mut is_closed, true));
             if is_closed {
@@ -253,6 +256,7 @@ impl Pools {
             login: login.clone(),
             monitor: config.monitor.credentials.clone(),
             flags: key.flags,
+            attributes: key.attributes.clone(),
             states: self.states.clone(),
             connect_timeout: config.timeouts.connect,
             max_life: config.pool.max_life,
@@ -270,17 +274,19 @@ impl Pools {
             // Building fails only for timeouts without a runtime, and the runtime is given.
             Err(error) => unreachable!("a pool with a runtime can be built: {error}"),
         };
+        let origin = Arc::new(Origin {
+            endpoint: endpoint.clone(),
+            login,
+            has_schema: key.has_schema,
+            metrics,
+        });
         let mut relatives = family.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        relatives.push(connections.clone());
+        relatives.retain(|(origin, _)| origin.strong_count() > 0);
+        relatives.push((Arc::downgrade(&origin), connections.clone()));
         drop(relatives);
         Pool {
             connections,
-            origin: Arc::new(Origin {
-                endpoint: endpoint.clone(),
-                login,
-                has_schema: key.has_schema,
-                metrics,
-            }),
+            origin,
             family,
         }
     }
@@ -312,9 +318,11 @@ impl Pools {
         });
     }
 
-    /// Closes connections that waited for longer than `idle_timeout` or are too old.
+    /// Closes connections that waited for longer than `idle_timeout` or are too old, and forgets
+    /// pools that nobody uses: clients choose the attributes that they are told apart by.
     pub fn prune(&self, idle_timeout: Duration) {
-        for pool in self.lock().values() {
+        let mut pools = self.lock();
+        for pool in pools.values() {
             pool.connections.retain(|connection, metrics| {
                 let reason = if connection.is_old() {
                     CloseReason::Age
@@ -327,6 +335,9 @@ impl Pools {
                 false
             });
         }
+        pools.retain(|_, pool| {
+            Arc::strong_count(&pool.origin) > 1 || pool.connections.status().size > 0
+        });
     }
 
     /// The connections to one endpoint.

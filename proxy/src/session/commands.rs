@@ -182,24 +182,20 @@ impl Session {
     /// COM_RESET_CONNECTION: the session as it was after the login, but for its schema.
     pub(super) async fn reset_connection(&mut self) -> io::Result<Flow> {
         self.drop_lease();
-        // MariaDB goes back to the character set of the login, MySQL to its own default.
         let server = self
             .world
             .snapshot
             .all()
             .find_map(|endpoint| endpoint.server());
-        let server = server.filter(|server| server.is_mariadb);
-        let first = self
-            .identity
-            .initial_state(server.as_deref(), &self.shared.states);
         let state = State::new(
             self.state.schema.clone(),
             self.state.multi_statements,
-            first.variables.clone(),
+            self.identity.reset_variables(server.as_deref()),
         );
         self.set_state(self.shared.states.intern(state));
         self.diagnostics = Default::default();
         self.own_variables.clear();
+        self.handle.set_idle_limit(None);
         self.statements.clear();
         self.client.status = isthmus_protocol::status::Status::AUTOCOMMIT;
         self.client.send_ok().await?;

@@ -117,6 +117,7 @@ impl Session {
         let state = identity.initial_state(server.as_deref(), &shared.states);
         handle.set_user(&identity.user.name);
         handle.set_schema(None);
+        handle.set_idle_limit(None);
         Self {
             shared,
             world,

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::command::Command;
 use isthmus_protocol::packet;
 use isthmus_protocol::response::Kind;
@@ -102,21 +101,13 @@ impl Session {
         };
         self.set_state(self.shared.states.intern(state));
         self.own_variables.extend(own);
-        let name = if self
-            .identity
-            .capabilities
-            .contains(Capabilities::INTERACTIVE)
-        {
-            "interactive_timeout"
-        } else {
-            "wait_timeout"
-        };
-        if let Some(value) = self.own_variables.get(name)
+        if let Some(value) = self.own_variables.get("wait_timeout")
             && let Some(seconds) = std::str::from_utf8(value)
                 .ok()
                 .and_then(|text| text.parse().ok())
         {
-            self.handle.set_idle_limit(Duration::from_secs(seconds));
+            self.handle
+                .set_idle_limit(Some(Duration::from_secs(seconds)));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use isthmus_protocol::capabilities::Capabilities;
+use isthmus_protocol::handshake::Attributes;
 
 use crate::config::User;
 use crate::pool::{State, StateTable, Variables};
@@ -19,15 +20,18 @@ pub struct Identity {
     pub collation: u16,
     /// What was negotiated with the client.
     pub capabilities: Capabilities,
+    /// The connection attributes that its backend connections show too.
+    pub attributes: Attributes,
 }
 
 /// What a server fixes when a connection is made, so that only connections made the same way can
 /// serve the session.
 const FIXED: Capabilities = Capabilities::FOUND_ROWS
-    .union(Capabilities::IGNORE_SPACE)
     .union(Capabilities::INTERACTIVE)
     .union(Capabilities::LOCAL_FILES)
-    .union(Capabilities::NO_SCHEMA);
+    .union(Capabilities::MULTI_RESULTS)
+    .union(Capabilities::NO_SCHEMA)
+    .union(Capabilities::PS_MULTI_RESULTS);
 
 impl Identity {
     /// The flags that the session's backend connections must have.
@@ -35,22 +39,53 @@ impl Identity {
         self.capabilities & FIXED
     }
 
-    /// The state of a session that has just begun: with the character set that the client's
-    /// collation id means to this server, or the server's default where it means nothing.
+    /// The state of a session that has just begun.
     pub fn initial_state(&self, server: Option<&Server>, states: &StateTable) -> Arc<State> {
         let mut variables = Variables::new();
-        let known = server.and_then(|server| server.collations.get(&self.collation));
-        if let Some((charset, collation)) = known {
-            for name in [
-                "character_set_client",
-                "character_set_connection",
-                "character_set_results",
-            ] {
-                variables.insert(name.into(), charset.as_bytes().into());
-            }
-            variables.insert("collation_connection".into(), collation.as_bytes().into());
+        if let Some(server) = server {
+            self.set_charset(server, &mut variables);
+            self.set_sql_mode(server, &mut variables);
         }
         let multi = self.capabilities.contains(Capabilities::MULTI_STATEMENTS);
         states.intern(State::new(None, multi, variables))
+    }
+
+    /// The variables after COM_RESET_CONNECTION: MariaDB goes back to the character set of the
+    /// login, and MySQL to its SQL mode.
+    pub fn reset_variables(&self, server: Option<&Server>) -> Variables {
+        let mut variables = Variables::new();
+        match server {
+            Some(server) if server.is_mariadb => self.set_charset(server, &mut variables),
+            Some(server) => self.set_sql_mode(server, &mut variables),
+            None => {}
+        }
+        variables
+    }
+
+    /// The character set that the client's collation id means to this server; the server's default
+    /// where it means nothing.
+    fn set_charset(&self, server: &Server, variables: &mut Variables) {
+        let Some((charset, collation)) = server.collations.get(&self.collation) else {
+            return;
+        };
+        for name in [
+            "character_set_client",
+            "character_set_connection",
+            "character_set_results",
+        ] {
+            variables.insert(name.into(), charset.as_bytes().into());
+        }
+        variables.insert("collation_connection".into(), collation.as_bytes().into());
+    }
+
+    /// IGNORE_SPACE is a part of the SQL mode, which the session may change later.
+    fn set_sql_mode(&self, server: &Server, variables: &mut Variables) {
+        if self.capabilities.contains(Capabilities::IGNORE_SPACE) {
+            let mode = match server.sql_mode.as_str() {
+                "" => "IGNORE_SPACE".to_owned(),
+                mode => format!("{mode},IGNORE_SPACE"),
+            };
+            variables.insert("sql_mode".into(), mode.into_bytes().into());
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::config::OnStale;
 use crate::consistency::Reader;
 use crate::error::SqlError;
 use crate::pool::{ConnectError, Lease, LeaseError, Pool, PoolKey};
+use crate::relay::ServerError;
 use crate::routing::{self, View};
 use crate::sql::{HintTarget, Hints, Holds, Place, Plan};
 use crate::topology::Endpoint;
@@ -233,6 +234,7 @@ impl Session {
             user: self.identity.user.name.clone(),
             flags: self.identity.fixed_flags(),
             has_schema,
+            attributes: self.identity.attributes.clone(),
         };
         let config = &self.world.config;
         let user = config.user(&self.identity.user.name);
@@ -263,20 +265,29 @@ const NO_READER: &str = "a reader could answer it, but none can be reached";
 
 /// What the client is told when an endpoint has no connection to lend.
 fn refusal(endpoint: &Endpoint, error: &LeaseError) -> SqlError {
-    match error {
-        LeaseError::Connect(ConnectError::Refused(server))
-            if matches!(server.code, 1044 | 1045 | 1698) =>
-        {
-            SqlError::new(
-                server.code,
-                "28000",
-                format!(
-                    "endpoint '{}' refused the login that Isthmus is configured with for this user: {}",
-                    endpoint.name,
-                    String::from_utf8_lossy(&server.message)
-                ),
-            )
-        }
-        error => SqlError::borrow_timeout(&endpoint.name, &error.to_string()),
-    }
+    let refused = match error {
+        LeaseError::Connect(ConnectError::Refused(server)) => refused_login(endpoint, server),
+        _ => None,
+    };
+    refused.unwrap_or_else(|| SqlError::borrow_timeout(&endpoint.name, &error.to_string()))
+}
+
+/// The server's own error where it is about the account: it may not log in (1044, 1045, 1698), its
+/// password has expired (1820, 1862), or it is locked (3118, on MariaDB 4151).
+fn refused_login(endpoint: &Endpoint, server: &ServerError) -> Option<SqlError> {
+    let (state, remedy) = match server.code {
+        1044 | 1045 | 1698 => ("28000", ""),
+        1820 | 1862 => (
+            "HY000",
+            " Change the password on the server and in the configuration of Isthmus.",
+        ),
+        3118 | 4151 => ("HY000", ""),
+        _ => return None,
+    };
+    let message = format!(
+        "endpoint '{}' refused the login that Isthmus is configured with for this user: {}{remedy}",
+        endpoint.name,
+        String::from_utf8_lossy(&server.message)
+    );
+    Some(SqlError::new(server.code, state, message))
 }

@@ -134,9 +134,10 @@ impl Handle {
         self.activity.store(UNSEEN * 2 + 1, Ordering::Relaxed);
     }
 
-    /// Ends the session after so much silence, in place of the configured limit.
-    pub fn set_idle_limit(&self, limit: Duration) {
-        self.idle_limit.store(limit.as_secs(), Ordering::Relaxed);
+    /// Ends the session after so much silence, or after the configured limit.
+    pub fn set_idle_limit(&self, limit: Option<Duration>) {
+        let seconds = limit.map_or(NO_LIMIT, |limit| limit.as_secs());
+        self.idle_limit.store(seconds, Ordering::Relaxed);
     }
 
     /// Whose it is.

@@ -52,6 +52,8 @@ pub struct Server {
     pub has_gtids: bool,
     /// Collation ids with character set and collation.
     pub collations: HashMap<u16, (String, String)>,
+    /// The SQL mode that sessions begin with.
+    pub sql_mode: String,
     /// Names of the variables to be tracked, separated by commas.
     pub tracked_variables: String,
 }
@@ -84,6 +86,7 @@ impl Server {
         let collations: Vec<(u64, String, String)> = connection.query(collations).await?;
         let variables: Vec<(String, Option<Vec<u8>>)> =
             connection.query("SHOW SESSION VARIABLES").await?;
+        let sql_mode = first(connection, "SELECT @@global.sql_mode").await?;
         Ok(Self {
             version,
             is_mariadb,
@@ -92,6 +95,7 @@ impl Server {
                 .into_iter()
                 .filter_map(|(id, charset, name)| Some((u16::try_from(id).ok()?, (charset, name))))
                 .collect(),
+            sql_mode,
             tracked_variables: tracked(variables.into_iter().map(|(name, _)| name), is_mariadb),
         })
     }

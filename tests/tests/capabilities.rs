@@ -1,0 +1,325 @@
+//! What a client may negotiate when it logs in works as on a direct connection, or is not offered.
+
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+
+use isthmus_lab::{Flavor, Options};
+use isthmus_protocol::capabilities::Capabilities;
+use isthmus_protocol::command::Command;
+use isthmus_protocol::ok::OkPacket;
+use isthmus_tests::rig::{PASSWORD, Rig, dedicated};
+use isthmus_tests::wire::{Answer, Client, USUAL};
+use mysql_async::prelude::Queryable;
+
+/// A client of the writer itself, and one of the proxy, with the usual capabilities and these.
+async fn both(rig: &Rig, more: Capabilities) -> [Client; 2] {
+    let direct = log_in(rig, writer(rig).await, USUAL | more).await;
+    [direct, log_in(rig, rig.proxy.address(), USUAL | more).await]
+}
+
+/// The writer's own address. The server has seen the password of the rig's user: it would ask for
+/// more than this client can say otherwise.
+async fn writer(rig: &Rig) -> SocketAddr {
+    drop(rig.direct_writer().await);
+    rig.lab.writer().address()
+}
+
+async fn log_in(rig: &Rig, address: SocketAddr, capabilities: Capabilities) -> Client {
+    let mut client = Client::connect(address).await.unwrap().unwrap();
+    client.capabilities = capabilities;
+    log_in_as(&mut client, rig).await;
+    client
+}
+
+async fn log_in_as(client: &mut Client, rig: &Rig) {
+    let login = client.authenticate(&rig.user, PASSWORD, Some(&rig.schema));
+    login.await.unwrap().unwrap();
+}
+
+/// Asserts that both get the same answer, and returns it.
+async fn same(clients: &mut [Client; 2], sql: &str) -> Answer {
+    let mut answers = Vec::new();
+    for client in clients.iter_mut() {
+        answers.push(client.query(sql).await.unwrap());
+    }
+    assert_eq!(answers[1], answers[0], "{sql}");
+    answers.remove(0)
+}
+
+async fn found_rows(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)", "INSERT INTO t VALUES (1), (1)"])
+        .await;
+    for (capability, expected) in [(Capabilities::FOUND_ROWS, 2), (Capabilities::empty(), 0)] {
+        for mut client in both(&rig, capability).await {
+            let update = isthmus_tests::wire::query_payload("UPDATE t SET a = 1");
+            client.send(0, &update).await.unwrap();
+            let packet = client.receive().await.unwrap();
+            let ok = OkPacket::parse(&packet.payload, false).unwrap();
+            assert_eq!(ok.affected_rows, expected, "{capability:?}");
+        }
+    }
+}
+
+async fn ignore_space(flavor: Flavor) {
+    let rig = Rig::start(flavor, "[pool]\nmax_connections = 2").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let question = "SELECT @@sql_mode LIKE '%IGNORE_SPACE%', COUNT (*) FROM t";
+    for _ in 0..2 {
+        let mut clients = both(&rig, Capabilities::IGNORE_SPACE).await;
+        assert!(matches!(
+            same(&mut clients, question).await,
+            Answer::Rows(_)
+        ));
+        same(&mut clients, "SET sql_mode = DEFAULT").await;
+        same(&mut clients, question).await;
+        same(&mut clients, "SET sql_mode = ''").await;
+        same(&mut clients, question).await;
+        for client in &mut clients {
+            let reset = client.command(&[Command::ResetConnection as u8]).await;
+            reset.unwrap().expect_ok();
+        }
+        same(&mut clients, question).await;
+        let mut clients = both(&rig, Capabilities::empty()).await;
+        assert!(matches!(same(&mut clients, question).await, Answer::Err(_)));
+    }
+}
+
+async fn interactive(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    for server in rig.lab.servers() {
+        // Nobody else looks at it.
+        let set = "SET GLOBAL interactive_timeout = 28801";
+        server.execute(set.to_owned()).await.unwrap();
+    }
+    let question = "SELECT @@wait_timeout, @@interactive_timeout";
+    let mut clients = both(&rig, Capabilities::INTERACTIVE).await;
+    let answer = same(&mut clients, question).await;
+    assert_eq!(answer.value(), "28801");
+    let mut clients = both(&rig, Capabilities::empty()).await;
+    assert_eq!(same(&mut clients, question).await.value(), "28800");
+
+    // A reset takes the session's own limit back.
+    let mut spared = both(&rig, Capabilities::INTERACTIVE).await;
+    same(&mut spared, "SET wait_timeout = 1").await;
+    for client in &mut spared {
+        let reset = client.command(&[Command::ResetConnection as u8]).await;
+        reset.unwrap().expect_ok();
+    }
+    // Only wait_timeout counts once the session has begun.
+    let mut clients = both(&rig, Capabilities::INTERACTIVE).await;
+    same(
+        &mut clients,
+        "SET interactive_timeout = 100, wait_timeout = 1",
+    )
+    .await;
+    for client in &mut clients {
+        client.closed().await.unwrap();
+    }
+    same(&mut spared, "SELECT 1").await.expect_ok();
+}
+
+async fn no_schema(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let mut clients = both(&rig, Capabilities::NO_SCHEMA).await;
+    same(&mut clients, "SELECT t.a FROM t").await.expect_ok();
+    let long = format!("SELECT {}.t.a FROM t", rig.schema);
+    same(&mut clients, &long).await;
+    same(&mut clients, "SELECT nowhere.t.a FROM t").await;
+}
+
+async fn local_files(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let mut clients = [writer(&rig).await, rig.proxy.address()].map(|address| (address, None));
+    for (address, client) in &mut clients {
+        *client = Some(log_in(&rig, *address, USUAL - Capabilities::LOCAL_FILES).await);
+    }
+    let mut clients = clients.map(|(_, client)| client.unwrap());
+    let answer = same(&mut clients, "LOAD DATA LOCAL INFILE 'x' INTO TABLE t").await;
+    assert!(matches!(answer, Answer::Err(_)), "{answer:?}");
+}
+
+/// A client that cannot take several results gets none.
+async fn multi_results(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE PROCEDURE p() SELECT 1"]).await;
+    let without = USUAL - Capabilities::MULTI_RESULTS - Capabilities::PS_MULTI_RESULTS;
+    for address in [writer(&rig).await, rig.proxy.address()] {
+        let mut client = log_in(&rig, address, without).await;
+        assert_eq!(client.query("CALL p()").await.unwrap().code(), 1312);
+        let mut client = log_in(&rig, address, USUAL).await;
+        assert_eq!(client.query("CALL p()").await.unwrap().value(), "1");
+    }
+}
+
+/// What would change the format of packets, and is not understood, is not offered.
+async fn what_is_not_offered(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let offered = rig.wire().await.greeting.capabilities;
+    let not = Capabilities::OPTIONAL_RESULTSET_METADATA
+        | Capabilities::CAN_HANDLE_EXPIRED_PASSWORDS
+        | Capabilities::MULTI_FACTOR_AUTH
+        | Capabilities::PROGRESS
+        | Capabilities::COM_MULTI
+        | Capabilities::STMT_BULK_OPERATIONS
+        | Capabilities::EXTENDED_METADATA
+        | Capabilities::CACHE_METADATA
+        | Capabilities::BULK_UNIT_RESULTS;
+    assert_eq!(offered & not, Capabilities::empty());
+    // A client that asks all the same is not given it.
+    let everything = USUAL | not;
+    for mut client in both(&rig, Capabilities::empty()).await {
+        assert_eq!(client.query("SELECT 1").await.unwrap().value(), "1");
+    }
+    let mut client = log_in(&rig, rig.proxy.address(), everything).await;
+    assert_eq!(client.query("SELECT 1").await.unwrap().value(), "1");
+    if flavor == Flavor::Mysql {
+        let mut clients = both(&rig, Capabilities::empty()).await;
+        let answer = same(&mut clients, "SET resultset_metadata = 'NONE'").await;
+        assert!(matches!(answer, Answer::Err(_)), "{answer:?}");
+    }
+}
+
+/// Ids over 255 do not fit in the byte that the format has for them.
+async fn collations_over_255(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let question = "SELECT @@collation_connection, @@character_set_client, 'a' = 'A'";
+    let collations: Vec<(u16, String)> = {
+        let query = match flavor {
+            Flavor::Mysql => {
+                "SELECT ID, COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID > 255 ORDER BY ID"
+            }
+            Flavor::Mariadb => {
+                "SELECT ID, FULL_COLLATION_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY WHERE ID > 255 AND CHARACTER_SET_NAME = 'utf8mb4' ORDER BY ID"
+            }
+        };
+        rig.direct_writer().await.query(query).await.unwrap()
+    };
+    for index in [0, collations.len() / 2, collations.len() - 1] {
+        let (id, name) = &collations[index];
+        let mut clients = both(&rig, Capabilities::empty()).await;
+        same(&mut clients, &format!("SET NAMES utf8mb4 COLLATE {name}"))
+            .await
+            .expect_ok();
+        for hint in ["", "/* isthmus:writer */ "] {
+            let answer = same(&mut clients, &format!("{hint}{question}")).await;
+            assert_eq!(&answer.value(), name);
+        }
+        let mut client = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
+        client.collation = *id;
+        log_in_as(&mut client, &rig).await;
+        assert_eq!(&client.query(question).await.unwrap().value(), name);
+    }
+}
+
+/// The servers see which of the configured attributes a client has set, and who really connects.
+async fn connection_attributes() {
+    let lab = dedicated(Options {
+        arguments: vec!["--performance-schema=ON".into()],
+        ..Options::default()
+    });
+    let rig = Rig::start_on(
+        lab.await,
+        "[pool]\nconnection_attributes = [\"program_name\", \"team\"]",
+    )
+    .await;
+    let shown = async |attributes: &[(&str, &str)]| -> Vec<(String, String)> {
+        let mut client = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
+        client.capabilities |= Capabilities::CONNECT_ATTRS;
+        let bytes =
+            |(name, value): &(&str, &str)| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        client.attributes = attributes.iter().map(bytes).collect();
+        log_in_as(&mut client, &rig).await;
+        // A transaction, so that it is one connection's.
+        client.query("BEGIN").await.unwrap().expect_ok();
+        let running = client.query("SHOW ISTHMUS SESSION").await.unwrap();
+        let Answer::Rows(facts) = running else {
+            panic!("{running:?}")
+        };
+        let connection = facts
+            .iter()
+            .find(|fact| fact[1].as_deref() == Some("connection"));
+        let id = connection.unwrap()[2].clone().unwrap();
+        let question = format!(
+            "SELECT ATTR_NAME, ATTR_VALUE FROM performance_schema.session_connect_attrs \
+             WHERE PROCESSLIST_ID = {id} AND ATTR_NAME <> '_client_version' ORDER BY ATTR_NAME"
+        );
+        let answer = rig.lab.writer().query(question).await.unwrap();
+        client.query("COMMIT").await.unwrap().expect_ok();
+        answer
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        shown(&[
+            ("team", "album"),
+            ("_pid", "7"),
+            ("program_name", "rails"),
+            ("note", "x")
+        ])
+        .await,
+        [
+            pair("_client_name", "isthmus"),
+            pair("program_name", "rails"),
+            pair("team", "album")
+        ]
+    );
+    assert_eq!(
+        shown(&[("note", "x")]).await,
+        [
+            pair("_client_name", "isthmus"),
+            pair("program_name", "isthmus")
+        ]
+    );
+    assert_eq!(
+        shown(&[("team", "album"), ("program_name", "rails")])
+            .await
+            .len(),
+        3
+    );
+    let connections = rig.processes(rig.lab.writer()).await.len();
+    assert_eq!(connections, 2, "the same attributes, the same connection");
+}
+
+#[tokio::test]
+async fn connection_attributes_on_mysql() {
+    connection_attributes().await;
+}
+
+/// An expired password is named for what it is, without waiting for a better one.
+async fn expired_password(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let expire = format!("ALTER USER {}@'%' PASSWORD EXPIRE", rig.user);
+    rig.lab.writer().execute(expire).await.unwrap();
+    rig.lab.wait_caught_up().await.unwrap();
+    let mut client = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
+    let login = client.authenticate(&rig.user, PASSWORD, None);
+    login.await.unwrap().unwrap();
+    let expected = match flavor {
+        Flavor::Mysql => 1862,
+        // Its servers let the user in, to nothing but a new password.
+        Flavor::Mariadb => 1820,
+    };
+    for sql in ["SELECT 1", "/* isthmus:writer */ SELECT 1"] {
+        let Answer::Err(refusal) = client.query(sql).await.unwrap() else {
+            panic!("{sql} ran")
+        };
+        assert_eq!((refusal.code, refusal.state.as_str()), (expected, "HY000"));
+        let has_remedy = refusal.message.contains("configuration");
+        assert_eq!(has_remedy, flavor == Flavor::Mysql, "{refusal:?}");
+    }
+}
+
+isthmus_tests::on_both! {
+    found_rows
+    ignore_space
+    interactive
+    no_schema
+    local_files
+    multi_results
+    what_is_not_offered
+    collations_over_255
+    expired_password
+}
