@@ -5,6 +5,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use isthmus::pool::{State, Variables};
 use isthmus_benches::responses;
+use isthmus_protocol::query_attributes::QueryForm;
 use isthmus_protocol::response::{Kind, Piece, Response};
 
 /// Walks a whole response as the relay does, without moving a byte. The throughput is in rows.
@@ -66,7 +67,7 @@ fn state_difference(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 out.clear();
-                black_box(from).write_difference(black_box(to), &mut out)
+                black_box(from).write_difference(black_box(to), QueryForm::Plain, &mut out)
             });
         });
     }

@@ -3,8 +3,11 @@
 //!
 //! Format: "Command Phase" in the manual.
 
+use std::borrow::Cow;
+
 use crate::ProtocolError;
-use crate::lenenc::Reader;
+use crate::lenenc::{Reader, put_bytes, put_int};
+use crate::query_attributes::QueryForm;
 
 macro_rules! commands {
     ($($(#[$doc:meta])* $name:ident = $byte:literal, $text:literal;)*) => {
@@ -115,71 +118,132 @@ commands! {
     Multi = 0xFE, "COM_MULTI";
 }
 
-/// A run of a prepared statement: `COM_STMT_EXECUTE`, in the form without
-/// QUERY_ATTRIBUTES.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// A run of a prepared statement: `COM_STMT_EXECUTE`.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Execute<'a> {
     /// The statement, by the number its connection gave it.
     pub statement_id: u32,
     /// `CURSOR_TYPE_…`: 0 for none, 1 for a read-only cursor.
     pub cursor_flags: u8,
-    /// One bit per parameter that is NULL, low bits first; empty when the
-    /// statement has no parameters.
+    /// One bit per parameter and attribute that is NULL, low bits first; empty
+    /// when there are none.
     pub null_bitmap: &'a [u8],
     /// Two bytes per parameter: its type and, in the high bit, unsignedness.
     /// `None` when the client leaves them out: then those of the statement's
     /// last run hold, which the proxy has to remember, because another backend
     /// connection has never seen them.
-    pub types: Option<&'a [u8]>,
+    pub types: Option<Cow<'a, [u8]>>,
+    /// How many query attributes there are.
+    pub attributes: usize,
+    /// Their types and names, as they stand behind those of the parameters.
+    pub attribute_types: &'a [u8],
     /// The values in binary form, without those that are NULL or came by
-    /// `COM_STMT_SEND_LONG_DATA`.
+    /// `COM_STMT_SEND_LONG_DATA`; those of the attributes at the end.
     pub values: &'a [u8],
 }
+
+/// Flag of `COM_STMT_EXECUTE`: the number of values is given.
+const PARAMETER_COUNT_AVAILABLE: u8 = 8;
 
 impl<'a> Execute<'a> {
     /// Reads the payload, command byte included, of a statement with `params`
     /// parameters.
-    pub fn parse(payload: &'a [u8], params: usize) -> Result<Self, ProtocolError> {
+    pub fn parse(payload: &'a [u8], params: usize, form: QueryForm) -> Result<Self, ProtocolError> {
         let mut reader = Reader::new(payload, "COM_STMT_EXECUTE");
         if reader.u8()? != Command::StmtExecute as u8 {
             return Err(reader.malformed());
         }
         let statement_id = reader.u32()?;
-        let cursor_flags = reader.u8()?;
+        let flags = reader.u8()?;
         reader.u32()?; // iteration count, always 1
-        if params == 0 {
-            return Ok(Self {
-                statement_id,
-                cursor_flags,
-                null_bitmap: &[],
-                types: None,
-                values: &[],
-            });
-        }
-        let null_bitmap = reader.bytes(params.div_ceil(8))?;
-        let types = match reader.u8()? {
-            0 => None,
-            _ => Some(reader.bytes(params.saturating_mul(2))?),
+        let is_named = form == QueryForm::WithAttributes;
+        let has_count = is_named && flags & PARAMETER_COUNT_AVAILABLE != 0;
+        let count = match reader.remaining() {
+            [] if params == 0 => 0,
+            _ if has_count => usize::try_from(reader.int()?).map_err(|_| reader.malformed())?,
+            // With names and without a count, no server takes it.
+            _ if is_named && params > 0 => return Err(reader.malformed()),
+            _ => params,
         };
-        Ok(Self {
+        let mut execute = Self {
             statement_id,
-            cursor_flags,
-            null_bitmap,
-            types,
-            values: reader.rest(),
-        })
+            cursor_flags: flags & !PARAMETER_COUNT_AVAILABLE,
+            null_bitmap: &[],
+            types: None,
+            attributes: count
+                .checked_sub(params)
+                .ok_or_else(|| reader.malformed())?,
+            attribute_types: &[],
+            values: &[],
+        };
+        if count == 0 {
+            return Ok(execute);
+        }
+        execute.null_bitmap = reader.bytes(count.div_ceil(8))?;
+        match reader.u8()? {
+            // Attributes are bound anew each time.
+            0 if execute.attributes > 0 => return Err(reader.malformed()),
+            0 => {}
+            _ if is_named => execute.read_named_types(&mut reader, params)?,
+            _ => execute.types = Some(reader.bytes(params.saturating_mul(2))?.into()),
+        }
+        execute.values = reader.rest();
+        Ok(execute)
+    }
+
+    /// Reads types with names. Those of parameters mean nothing.
+    fn read_named_types(
+        &mut self,
+        reader: &mut Reader<'a>,
+        params: usize,
+    ) -> Result<(), ProtocolError> {
+        let mut types = Vec::new();
+        for _ in 0..params {
+            types.extend_from_slice(reader.bytes(2)?);
+            reader.lenenc_bytes()?;
+        }
+        self.types = Some(types.into());
+        let start = reader.remaining();
+        for _ in 0..self.attributes {
+            reader.bytes(2)?;
+            reader.lenenc_bytes()?;
+        }
+        let length = start.len() - reader.remaining().len();
+        self.attribute_types = start.get(..length).unwrap_or_default();
+        Ok(())
     }
 
     /// Appends the payload for the backend's `statement_id`, always with the
     /// parameters' `types` (the present ones or the remembered), which a
-    /// statement without parameters ignores.
-    pub fn encode(&self, out: &mut Vec<u8>, statement_id: u32, types: &[u8]) {
+    /// statement without parameters ignores. Where the backend does not take
+    /// attributes, they are left out.
+    pub fn encode(&self, out: &mut Vec<u8>, statement_id: u32, types: &[u8], form: QueryForm) {
+        let is_named = form == QueryForm::WithAttributes && !self.null_bitmap.is_empty();
+        let count_flag = if is_named {
+            PARAMETER_COUNT_AVAILABLE
+        } else {
+            0
+        };
         out.push(Command::StmtExecute as u8);
         out.extend_from_slice(&statement_id.to_le_bytes());
-        out.push(self.cursor_flags);
+        out.push(self.cursor_flags | count_flag);
         out.extend_from_slice(&1_u32.to_le_bytes());
-        if !self.null_bitmap.is_empty() {
+        let params = types.len() / 2;
+        if is_named {
+            put_int(out, (params + self.attributes) as u64);
             out.extend_from_slice(self.null_bitmap);
+            out.push(1);
+            for kind in types.chunks_exact(2) {
+                out.extend_from_slice(kind);
+                put_bytes(out, b"");
+            }
+            out.extend_from_slice(self.attribute_types);
+            out.extend_from_slice(self.values);
+        } else if let Some(nulls) = self.null_bitmap.get(..params.div_ceil(8))
+            && !nulls.is_empty()
+        {
+            // What is left of the attributes' values at the end is read by nobody.
+            out.extend_from_slice(nulls);
             out.push(1);
             out.extend_from_slice(types);
             out.extend_from_slice(self.values);
@@ -238,41 +302,83 @@ mod tests {
         assert_eq!(Command::from_byte(0x22), None);
     }
 
+    use QueryForm::{Plain, WithAttributes};
+
     #[test]
     fn execute_with_and_without_types() {
         let bound = b"\x17\x02\0\0\0\x01\x01\0\0\0\x02\x01\x08\0\xFD\0\x2A\0\0\0\0\0\0\0";
-        let execute = Execute::parse(bound, 2).unwrap();
+        let execute = Execute::parse(bound, 2, Plain).unwrap();
         assert_eq!(
             execute,
             Execute {
                 statement_id: 2,
                 cursor_flags: 1,
                 null_bitmap: &[2],
-                types: Some(&[8, 0, 0xFD, 0]),
+                types: Some(Cow::Borrowed(&[8, 0, 0xFD, 0])),
+                attributes: 0,
+                attribute_types: &[],
                 values: &[42, 0, 0, 0, 0, 0, 0, 0],
             }
         );
 
         let again = b"\x17\x02\0\0\0\x01\x01\0\0\0\x02\0\x2A\0\0\0\0\0\0\0";
-        let execute = Execute::parse(again, 2).unwrap();
+        let execute = Execute::parse(again, 2, Plain).unwrap();
         assert_eq!(execute.types, None);
         let mut out = Vec::new();
-        execute.encode(&mut out, 2, &[8, 0, 0xFD, 0]);
+        execute.encode(&mut out, 2, &[8, 0, 0xFD, 0], Plain);
         assert_eq!(out, bound);
 
-        assert!(Execute::parse(&bound[..13], 2).is_err());
-        assert!(Execute::parse(bound, 200).is_err());
-        assert!(Execute::parse(bound, usize::MAX).is_err());
+        assert!(Execute::parse(&bound[..13], 2, Plain).is_err());
+        assert!(Execute::parse(bound, 200, Plain).is_err());
+        assert!(Execute::parse(bound, usize::MAX, Plain).is_err());
     }
 
     #[test]
     fn execute_without_parameters() {
         let payload = b"\x17\x07\0\0\0\0\x01\0\0\0";
-        let execute = Execute::parse(payload, 0).unwrap();
-        assert_eq!(execute.null_bitmap, b"");
+        for form in [Plain, WithAttributes] {
+            let execute = Execute::parse(payload, 0, form).unwrap();
+            assert_eq!(execute.null_bitmap, b"");
+            let mut out = Vec::new();
+            execute.encode(&mut out, 7, &[], form);
+            assert_eq!(out, payload);
+        }
+    }
+
+    #[test]
+    fn execute_with_attributes() {
+        // A parameter 'P' and an attribute k = 'V'.
+        let payload = b"\x17\x01\0\0\0\x08\x01\0\0\0\x02\0\x01\xFD\0\0\xFD\0\x01k\x01P\x01V";
+        let execute = Execute::parse(payload, 1, WithAttributes).unwrap();
+        assert_eq!(execute.types.as_deref(), Some(&b"\xFD\0"[..]));
+        assert_eq!((execute.cursor_flags, execute.attributes), (0, 1));
         let mut out = Vec::new();
-        execute.encode(&mut out, 7, &[1, 2]);
+        execute.encode(&mut out, 1, b"\xFD\0", WithAttributes);
         assert_eq!(out, payload);
+
+        let mut plain = Vec::new();
+        execute.encode(&mut plain, 1, b"\xFD\0", Plain);
+        assert_eq!(plain, b"\x17\x01\0\0\0\0\x01\0\0\0\0\x01\xFD\0\x01P\x01V");
+
+        // The attribute alone.
+        let payload = b"\x17\x01\0\0\0\x08\x01\0\0\0\x01\0\x01\xFD\0\x01k\x01V";
+        let execute = Execute::parse(payload, 0, WithAttributes).unwrap();
+        let mut plain = Vec::new();
+        execute.encode(&mut plain, 1, b"", Plain);
+        assert_eq!(plain, b"\x17\x01\0\0\0\0\x01\0\0\0");
+
+        for malformed in [
+            // Fewer values than parameters; an attribute that is not bound; no count.
+            &b"\x17\x01\0\0\0\x08\x01\0\0\0\0"[..],
+            b"\x17\x01\0\0\0\x08\x01\0\0\0\x02\0\0\x01P\x01V",
+            b"\x17\x01\0\0\0\0\x01\0\0\0\0\x01\xFD\0\x01P",
+            b"\x17\x01\0\0\0\x08\x01\0\0\0\xFE\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\x01",
+        ] {
+            assert!(
+                Execute::parse(malformed, 1, WithAttributes).is_err(),
+                "{malformed:?}"
+            );
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | [`capabilities`], [`status`] | the flags both sides exchange |
 //! | [`handshake`] | greeting, TLS request, login, change of user, authentication switch |
 //! | [`auth`] | the arithmetic of the authentication plugins |
-//! | [`command`] | command bytes, `COM_STMT_EXECUTE`, `COM_STMT_SEND_LONG_DATA` |
+//! | [`command`], [`query_attributes`] | command bytes, `COM_STMT_EXECUTE`, `COM_STMT_SEND_LONG_DATA`; what may stand before the text of a `COM_QUERY` |
 //! | [`ok`], [`error_packet`], [`session_track`] | the packets that end a response, and what they report |
 //! | [`prepared`], [`mod@column`], [`result_set`] | answers to a prepare, column definitions, made-up result sets |
 //! | [`response`] | where the pieces of a response begin and end, without looking into rows |
@@ -42,6 +42,7 @@ pub mod lenenc;
 pub mod ok;
 pub mod packet;
 pub mod prepared;
+pub mod query_attributes;
 pub mod response;
 pub mod result_set;
 pub mod session_track;

@@ -14,6 +14,7 @@ use isthmus_protocol::lenenc::{Reader, put_bytes, put_int};
 use isthmus_protocol::ok::{EofPacket, OkPacket};
 use isthmus_protocol::packet::{Assembler, Progress, payload, put, put_with};
 use isthmus_protocol::prepared::PrepareOk;
+use isthmus_protocol::query_attributes::QueryForm;
 use isthmus_protocol::session_track::{Change, changes, put_change};
 use isthmus_protocol::status::Status;
 use proptest::collection::vec;
@@ -32,7 +33,10 @@ fn parse_all(bytes: &[u8], capabilities: Capabilities, params: usize) {
     let _ = ErrPacket::parse(bytes);
     let _ = PrepareOk::parse(bytes);
     let _ = ColumnDefinition::parse(bytes);
-    let _ = Execute::parse(bytes, params);
+    for form in [QueryForm::Plain, QueryForm::WithAttributes] {
+        let _ = Execute::parse(bytes, params, form);
+        let _ = form.attributes_len(bytes);
+    }
     let _ = SendLongData::parse(bytes);
     assert!(changes(bytes).count() <= bytes.len());
     let _ = payload(bytes);
@@ -218,21 +222,37 @@ proptest! {
     fn executes_round_trip(
         statement_id: u32,
         cursor_flags: u8,
-        types in vec(any::<[u8; 2]>(), 0..40),
+        types in vec(any::<[u8; 2]>(), 1..40),
+        names in vec(vec(any::<u8>(), 0..300), 0..10),
         values in vec(any::<u8>(), 0..300),
     ) {
-        let bitmap = vec![0x55; types.len().div_ceil(8)];
         let flat = types.concat();
-        let execute = Execute {
+        let mut attribute_types = Vec::new();
+        for name in &names {
+            attribute_types.extend_from_slice(&[0xFD, 0]);
+            put_bytes(&mut attribute_types, name);
+        }
+        let bitmap = vec![0x55; (types.len() + names.len()).div_ceil(8)];
+        let with = Execute {
             statement_id,
-            cursor_flags,
+            cursor_flags: cursor_flags & !8,
             null_bitmap: &bitmap,
-            types: (!types.is_empty()).then_some(&flat),
-            values: if types.is_empty() { &[] } else { &values },
+            types: Some(Cow::Borrowed(&flat)),
+            attributes: names.len(),
+            attribute_types: &attribute_types,
+            values: &values,
         };
-        let mut out = Vec::new();
-        execute.encode(&mut out, statement_id, &flat);
-        prop_assert_eq!(Execute::parse(&out, types.len()), Ok(execute));
+        let plain = Execute {
+            null_bitmap: &bitmap[..types.len().div_ceil(8)],
+            attributes: 0,
+            attribute_types: &[],
+            ..with.clone()
+        };
+        for (form, expected) in [(QueryForm::WithAttributes, with.clone()), (QueryForm::Plain, plain)] {
+            let mut out = Vec::new();
+            with.encode(&mut out, statement_id, &flat, form);
+            prop_assert_eq!(Execute::parse(&out, types.len(), form), Ok(expected));
+        }
     }
 
     #[test]

@@ -7,11 +7,14 @@ use std::time::Duration;
 use isthmus_protocol::auth::Plugin;
 use isthmus_protocol::auth::caching_sha2::{FAST_AUTH_OK, FULL_AUTH, REQUEST_PUBLIC_KEY};
 use isthmus_protocol::capabilities::Capabilities;
+use isthmus_protocol::column::ColumnDefinition;
 use isthmus_protocol::command::Command;
 use isthmus_protocol::error_packet::ErrPacket;
 use isthmus_protocol::handshake::{Attributes, AuthSwitch, Greeting, Login, TlsRequest};
-use isthmus_protocol::lenenc::Reader;
+use isthmus_protocol::lenenc::{Reader, put_bytes};
 use isthmus_protocol::packet;
+use isthmus_protocol::prepared::PrepareOk;
+use isthmus_protocol::query_attributes::{QueryForm, put_query};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -29,6 +32,8 @@ pub const USUAL: Capabilities = Capabilities::PROTOCOL_41
     .union(Capabilities::PLUGIN_AUTH)
     .union(Capabilities::LOCAL_FILES)
     .union(Capabilities::DEPRECATE_EOF);
+
+const VAR_STRING: u8 = ColumnDefinition::VAR_STRING;
 
 /// TCP, with TLS or without.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -320,7 +325,43 @@ impl Client {
     /// # Errors
     /// What the socket says.
     pub async fn query(&mut self, sql: &str) -> io::Result<Answer> {
-        self.command(&query_payload(sql)).await
+        let mut framed = Vec::new();
+        QueryForm::of(self.capabilities).put_query(&mut framed, sql.as_bytes());
+        self.send_raw(&framed).await?;
+        self.answer().await
+    }
+
+    /// Runs a text statement with one query attribute, a string.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn query_with(&mut self, name: &str, value: &str, sql: &str) -> io::Result<Answer> {
+        let mut attributes = vec![1, 1, 0, 1, VAR_STRING, 0];
+        put_bytes(&mut attributes, name.as_bytes());
+        put_bytes(&mut attributes, value.as_bytes());
+        let mut framed = Vec::new();
+        put_query(&mut framed, &attributes, sql.as_bytes());
+        self.send_raw(&framed).await?;
+        self.answer().await
+    }
+
+    /// Prepares a statement and returns its id.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn prepare(&mut self, sql: &str) -> u32 {
+        let payload = [&[Command::StmtPrepare as u8], sql.as_bytes()].concat();
+        self.send(0, &payload).await.unwrap();
+        let first = self.receive().await.unwrap();
+        let prepared = PrepareOk::parse(&first.payload);
+        let prepared = prepared.unwrap_or_else(|_| panic!("not prepared: {:?}", refusal(&first)));
+        for block in [prepared.params, prepared.columns] {
+            let ends = block > 0 && !self.capabilities.contains(Capabilities::DEPRECATE_EOF);
+            for _ in 0..block + u16::from(ends) {
+                self.receive().await.unwrap();
+            }
+        }
+        prepared.statement_id
     }
 
     /// Reads one answer with at most one result set.

@@ -8,7 +8,7 @@ use isthmus_lab::{Flavor, Options};
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::command::Command;
 use isthmus_protocol::ok::OkPacket;
-use isthmus_tests::rig::{PASSWORD, Rig, dedicated};
+use isthmus_tests::rig::{PASSWORD, Rig, dedicated, shared};
 use isthmus_tests::wire::{Answer, Client, USUAL};
 use mysql_async::prelude::Queryable;
 
@@ -169,6 +169,10 @@ async fn what_is_not_offered(flavor: Flavor) {
         | Capabilities::CACHE_METADATA
         | Capabilities::BULK_UNIT_RESULTS;
     assert_eq!(offered & not, Capabilities::empty());
+    assert_eq!(
+        offered.contains(Capabilities::QUERY_ATTRIBUTES),
+        flavor == Flavor::Mysql
+    );
     // A client that asks all the same is not given it.
     let everything = USUAL | not;
     for mut client in both(&rig, Capabilities::empty()).await {
@@ -286,6 +290,157 @@ async fn connection_attributes() {
 #[tokio::test]
 async fn connection_attributes_on_mysql() {
     connection_attributes().await;
+}
+
+/// They arrive with the statement that they were given with, and with no other.
+async fn query_attributes() {
+    let options = Options::default();
+    let overlay = "[routing]\nreader_functions = [\"mysql_query_attribute_string\"]";
+    let rig = Rig::start_on(dedicated(options).await, overlay).await;
+    let install = "INSTALL COMPONENT 'file://component_query_attributes'";
+    rig.lab.writer().execute(install.to_owned()).await.unwrap();
+    rig.lab.reader().set_read_only(false).await.unwrap();
+    rig.lab.reader().execute(install.to_owned()).await.unwrap();
+    rig.lab.reader().set_read_only(true).await.unwrap();
+    rig.prepare_data(&["CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, k VARCHAR(9))"])
+        .await;
+    let mut client = log_in(
+        &rig,
+        rig.proxy.address(),
+        USUAL | Capabilities::QUERY_ATTRIBUTES,
+    )
+    .await;
+    let asks = |hint: &str| {
+        format!("{hint}SELECT mysql_query_attribute_string('k'), CONNECTION_ID() > 0, @@time_zone")
+    };
+    let expected = |value: Option<&str>, zone: &str| {
+        let row = [value, Some("1"), Some(zone)];
+        Answer::Rows(vec![row.map(|value| value.map(str::to_owned)).to_vec()])
+    };
+    for zone in ["+01:00", "+02:00"] {
+        // The next statement on each server comes behind a prelude.
+        client
+            .query(&format!("SET time_zone = '{zone}'"))
+            .await
+            .unwrap()
+            .expect_ok();
+        for hint in ["", "/* isthmus:writer */ ", "/* isthmus:reader */ "] {
+            let with = client.query_with("k", "v", &asks(hint)).await.unwrap();
+            assert_eq!(with, expected(Some("v"), zone), "{hint}");
+            let without = client.query(&asks(hint)).await.unwrap();
+            assert_eq!(without, expected(None, zone), "{hint}");
+        }
+    }
+    // With questions of the proxy's own behind it, in a transaction, and over 16 MiB.
+    let insert = "INSERT INTO t (k) VALUES (mysql_query_attribute_string('k'))";
+    client
+        .query_with("k", "w", insert)
+        .await
+        .unwrap()
+        .expect_ok();
+    client.query("BEGIN").await.unwrap().expect_ok();
+    let stored = "SELECT k FROM t WHERE id = LAST_INSERT_ID()";
+    assert_eq!(client.query(stored).await.unwrap().value(), "w");
+    let with = client.query_with("k", "v", &asks("")).await.unwrap();
+    assert_eq!(with, expected(Some("v"), "+02:00"));
+    client.query("COMMIT").await.unwrap().expect_ok();
+    let long = format!("SELECT LENGTH('{}')", "x".repeat(17 << 20));
+    let length = client.query_with("k", "v", &long).await.unwrap().value();
+    assert_eq!(length, (17 << 20).to_string());
+    let last = client
+        .query_with("k", "v", "SHOW ISTHMUS LAST")
+        .await
+        .unwrap();
+    assert_eq!(last.value(), "select");
+
+    // What is no list of attributes is an error, and no more.
+    assert_eq!(
+        client.command(b"\x03\x01\x01\0\x01").await.unwrap().code(),
+        1835
+    );
+    assert_eq!(client.query("SELECT 1").await.unwrap().value(), "1");
+}
+
+#[tokio::test]
+async fn query_attributes_on_mysql() {
+    query_attributes().await;
+}
+
+/// The same with COM_STMT_EXECUTE, as drivers frame it, and with a parameter beside the attribute.
+async fn attributes_of_prepared_statements() {
+    let rig = Rig::start_on(dedicated(Options::default()).await, "").await;
+    let install = "INSTALL COMPONENT 'file://component_query_attributes'";
+    rig.lab.writer().execute(install.to_owned()).await.unwrap();
+    for mut client in both(&rig, Capabilities::QUERY_ATTRIBUTES).await {
+        let id = client
+            .prepare("SELECT ?, mysql_query_attribute_string('k')")
+            .await;
+        let cases: [(&[u8], &[u8]); 3] = [
+            // Parameter P, attribute k = V.
+            (
+                b"\x08\x01\0\0\0\x02\0\x01\xFD\0\0\xFD\0\x01k\x01P\x01V",
+                b"\0\0\x01P\x01V",
+            ),
+            // The parameter with the types of the last time.
+            (b"\x08\x01\0\0\0\x01\0\0\x01Q", b"\0\x08\x01Q"),
+            // The parameter bound anew.
+            (b"\x08\x01\0\0\0\x01\0\x01\xFD\0\0\x01R", b"\0\x08\x01R"),
+        ];
+        for (values, row) in cases {
+            let head = [&[Command::StmtExecute as u8], &id.to_le_bytes()[..]].concat();
+            client.send(0, &[&head, values].concat()).await.unwrap();
+            for _ in 0..3 {
+                client.receive().await.unwrap();
+            }
+            assert_eq!(client.receive().await.unwrap().payload, row);
+            client.receive().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn attributes_of_prepared_statements_on_mysql() {
+    attributes_of_prepared_statements().await;
+}
+
+/// A client that was offered attributes by MySQL goes on when the endpoints become MariaDBs.
+#[tokio::test]
+async fn servers_without_attributes_get_the_statement_without() {
+    let rig = Rig::start(Flavor::Mysql, "").await;
+    let capabilities = USUAL | Capabilities::QUERY_ATTRIBUTES;
+    let mut client = log_in(&rig, rig.proxy.address(), capabilities).await;
+    let id = client.prepare("SELECT CONCAT(?, 'x')").await;
+
+    let mariadb = shared(Flavor::Mariadb).await;
+    // Not the name of any rig's on that lab.
+    for statement in [
+        format!("CREATE DATABASE {}", rig.schema),
+        format!("CREATE USER {}@'%' IDENTIFIED BY '{PASSWORD}'", rig.user),
+        format!("GRANT ALL ON *.* TO {}@'%'", rig.user),
+    ] {
+        mariadb.writer().execute(statement).await.unwrap();
+    }
+    mariadb.wait_caught_up().await.unwrap();
+    let mut blueprint = rig.blueprint.clone();
+    let (writer, reader) = (mariadb.writer().address(), mariadb.reader().address());
+    blueprint.set_endpoints(&[("tokyo", writer, "writer"), ("virginia", reader, "reader")]);
+    assert_eq!(rig.reload(&blueprint).await.0, 200);
+
+    let version = client
+        .query_with("k", "v", "SELECT VERSION()")
+        .await
+        .unwrap();
+    assert!(version.value().contains("MariaDB"));
+    let values = b"\x08\x01\0\0\0\x02\0\x01\xFD\0\0\xFD\0\x01k\x01P\x01V";
+    let head = [&[Command::StmtExecute as u8], &id.to_le_bytes()[..]].concat();
+    client
+        .send(0, &[&head, &values[..]].concat())
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        client.receive().await.unwrap();
+    }
+    assert_eq!(client.receive().await.unwrap().payload, b"\0\0\x02Px");
 }
 
 /// An expired password is named for what it is, without waiting for a better one.

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use isthmus_protocol::auth::nonce_from_random;
+use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::error_packet::ErrPacket;
 use isthmus_protocol::packet;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::authentication::Authenticator;
-use super::handshake::{Conversation, FirstPacket, Refused, bad_handshake};
+use super::handshake::{Conversation, FirstPacket, OFFERED, Refused, bad_handshake};
 use super::proxy_protocol::{self, Parsed, Source};
 use crate::admin::metrics::{Held, RefuseReason};
 use crate::config::Config;
@@ -107,16 +108,18 @@ impl Listener {
         handle.set_address(peer);
         let mut random = [0; 20];
         rand::fill(&mut random).map_err(io::Error::other)?;
+        let tls = self.tls.load_full();
+        let mut offered = OFFERED;
+        offered.set(Capabilities::SSL, tls.is_some());
+        offered.set(Capabilities::QUERY_ATTRIBUTES, self.has_query_attributes());
         let mut conversation = Conversation {
             stream: Stream::plain(tcp)?,
             sequence: 0,
+            offered,
             nonce: nonce_from_random(random),
         };
-        let tls = self.tls.load_full();
         let version = self.server_version(config);
-        conversation
-            .greet(handle.id, version, tls.is_some())
-            .await?;
+        conversation.greet(handle.id, version).await?;
         let authenticator = Authenticator {
             config,
             rsa: &self.rsa,
@@ -230,6 +233,18 @@ impl Listener {
                 _ => return,
             }
         }
+    }
+
+    /// Whether every server that was seen takes query attributes.
+    fn has_query_attributes(&self) -> bool {
+        let world = self.shared.world.load();
+        let mut seen = world
+            .snapshot
+            .all()
+            .filter_map(|endpoint| endpoint.server());
+        seen.next()
+            .is_some_and(|server| server.has_query_attributes)
+            && seen.all(|server| server.has_query_attributes)
     }
 
     /// The version that the greeting shows: that of the real servers once one was seen.

@@ -77,6 +77,7 @@ impl Authenticator<'_> {
         let mut conversation = Conversation {
             stream: client.stream,
             sequence,
+            offered: capabilities,
             nonce: [0; 20],
         };
         let change = match ChangeUser::parse(payload, capabilities) {

@@ -19,8 +19,8 @@ use crate::relay::{Client, Stream};
 /// The longest packet that is taken from somebody who has not authenticated, in bytes.
 const LIMIT: usize = 128 * 1024;
 
-/// What clients are offered, TLS aside.
-const OFFERED: Capabilities = Capabilities::LONG_PASSWORD
+/// What clients are offered in any case.
+pub(super) const OFFERED: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::FOUND_ROWS)
     .union(Capabilities::LONG_FLAG)
     .union(Capabilities::CONNECT_WITH_DB)
@@ -51,6 +51,8 @@ pub(super) struct Conversation {
     pub(super) stream: Stream,
     /// The sequence id of the next packet, in either direction.
     pub(super) sequence: u8,
+    /// What the client may negotiate.
+    pub(super) offered: Capabilities,
     /// What the client's answer is computed with.
     pub(super) nonce: [u8; NONCE_LEN],
 }
@@ -83,16 +85,13 @@ impl Conversation {
         &mut self,
         connection_id: u32,
         server_version: String,
-        has_tls: bool,
     ) -> io::Result<()> {
-        let mut capabilities = OFFERED;
-        capabilities.set(Capabilities::SSL, has_tls);
         let mut payload = Vec::new();
         Greeting {
             server_version,
             connection_id,
             nonce: self.nonce,
-            capabilities,
+            capabilities: self.offered,
             collation: COLLATION,
             status: Status::AUTOCOMMIT,
             auth_plugin: Plugin::CachingSha2Password.name().into(),
@@ -109,7 +108,7 @@ impl Conversation {
         }
         let mut login = Login::parse(&payload)
             .map_err(|error| Refused::Told(bad_handshake(&error.to_string())))?;
-        login.capabilities &= OFFERED | Capabilities::SSL;
+        login.capabilities &= self.offered;
         Ok(FirstPacket::Login(Box::new(login)))
     }
 

@@ -10,6 +10,7 @@ use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::error::ProtocolError;
 use isthmus_protocol::handshake::{Attributes, AuthSwitch, Greeting, Login, TlsRequest};
 use isthmus_protocol::packet;
+use isthmus_protocol::query_attributes::QueryForm;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -64,13 +65,23 @@ const ALWAYS: Capabilities = Capabilities::PROTOCOL_41
     .union(Capabilities::SESSION_TRACK)
     .union(Capabilities::DEPRECATE_EOF);
 
-/// An authenticated connection and its thread id.
+/// An authenticated connection.
+pub(super) struct Connected {
+    pub(super) stream: Stream,
+    /// The server's id of it.
+    pub(super) thread_id: u32,
+    /// How it takes statements.
+    pub(super) form: QueryForm,
+}
+
+/// Connects and authenticates. Of `flags`, QUERY_ATTRIBUTES is left out where the server does not
+/// know it.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     login: &Credentials,
     flags: Capabilities,
     attributes: &Attributes,
-) -> Result<(Stream, u32), ConnectError> {
+) -> Result<Connected, ConnectError> {
     let io_error = |error| ConnectError::Io {
         address: endpoint.address.to_string(),
         error,
@@ -84,6 +95,12 @@ pub(super) async fn connect(
     };
     let greeting = read_greeting(&mut dialogue, io_error).await?;
     let mut capabilities = ALWAYS | flags;
+    if !greeting
+        .capabilities
+        .contains(Capabilities::QUERY_ATTRIBUTES)
+    {
+        capabilities -= Capabilities::QUERY_ATTRIBUTES;
+    }
     require(&greeting)?;
     dialogue = secure(dialogue, endpoint, &greeting, &mut capabilities, io_error).await?;
     let plugin = Plugin::from_name(&greeting.auth_plugin).unwrap_or(Plugin::CachingSha2Password);
@@ -103,7 +120,11 @@ pub(super) async fn connect(
     .encode(&mut payload)?;
     dialogue.send(&payload).await.map_err(io_error)?;
     authenticate(&mut dialogue, plugin, password, greeting.nonce, io_error).await?;
-    Ok((dialogue.stream, greeting.connection_id))
+    Ok(Connected {
+        stream: dialogue.stream,
+        thread_id: greeting.connection_id,
+        form: QueryForm::of(capabilities),
+    })
 }
 
 /// The attributes of a client, and who it is that really connects.

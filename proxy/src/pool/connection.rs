@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use isthmus_protocol::command::Command;
 use isthmus_protocol::packet;
+use isthmus_protocol::query_attributes::QueryForm;
 use isthmus_protocol::response::Kind;
 use isthmus_protocol::session_track::{self, Change};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::connect::Connected;
 use super::prepared::Prepared;
 use super::state::{State, StateTable};
 use crate::relay::{RelayError, Reply, ServerError, Stream, swallow};
@@ -20,6 +22,8 @@ pub struct Connection {
     pub stream: Stream,
     /// The server's id of the connection, for KILL.
     pub thread_id: u32,
+    /// How it takes statements.
+    pub form: QueryForm,
     /// What the server is known to be.
     pub server: Arc<Server>,
     /// What the server believes about the session.
@@ -51,8 +55,7 @@ pub struct Tracked {
 
 impl Connection {
     pub(super) fn new(
-        stream: Stream,
-        thread_id: u32,
+        connected: Connected,
         server: Arc<Server>,
         states: Arc<StateTable>,
         life: Duration,
@@ -61,8 +64,9 @@ impl Connection {
     ) -> Self {
         let state = states.intern(initial_state(None));
         Self {
-            stream,
-            thread_id,
+            stream: connected.stream,
+            thread_id: connected.thread_id,
+            form: connected.form,
             server,
             state,
             last_insert_id: Some(0),
@@ -91,7 +95,7 @@ impl Connection {
         if Arc::ptr_eq(&self.state, target) {
             return 0;
         }
-        self.state.write_difference(target, out)
+        self.state.write_difference(target, self.form, out)
     }
 
     /// Reads the answers to a prelude of so many commands that leads to `target`.
@@ -216,10 +220,10 @@ impl Connection {
             ",SESSION session_track_gtids='OWN_GTID'"
         };
         let sql = format!(
-            "\x03SET SESSION session_track_system_variables='{}',SESSION session_track_schema=ON,SESSION session_track_state_change=ON{gtids}",
+            "SET SESSION session_track_system_variables='{}',SESSION session_track_schema=ON,SESSION session_track_state_change=ON{gtids}",
             self.server.tracked_variables
         );
-        packet::put(out, 0, sql.as_bytes());
+        self.form.put_query(out, sql.as_bytes());
     }
 
     /// Reads the answer to it.
@@ -245,8 +249,8 @@ impl Connection {
 
     fn write_initialisation(&self, out: &mut Vec<u8>) {
         self.write_tracking(out);
-        let names = format!("\x03SET NAMES {INITIAL_CHARSET} COLLATE {INITIAL_COLLATION}");
-        packet::put(out, 0, names.as_bytes());
+        let names = format!("SET NAMES {INITIAL_CHARSET} COLLATE {INITIAL_COLLATION}");
+        self.form.put_query(out, names.as_bytes());
     }
 
     async fn read_initialisation(&mut self) -> Result<Option<ServerError>, RelayError> {

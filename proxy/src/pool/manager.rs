@@ -95,14 +95,13 @@ impl Manager {
             .learn(&self.monitor)
             .await
             .map_err(|e| self.not_learnt(e))?;
-        let (stream, thread_id) =
-            connect(&self.endpoint, &self.login, self.flags, &self.attributes).await?;
+        let connected = connect(&self.endpoint, &self.login, self.flags, &self.attributes).await?;
+        let life = jittered(self.max_life, connected.thread_id);
         let mut connection = Connection::new(
-            stream,
-            thread_id,
+            connected,
             server,
             self.states.clone(),
-            jittered(self.max_life, thread_id),
+            life,
             self.statement_limit,
             permit,
         );

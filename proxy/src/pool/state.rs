@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use isthmus_protocol::command::Command;
 use isthmus_protocol::packet;
+use isthmus_protocol::query_attributes::QueryForm;
 
 use crate::sql::Dialect;
 
@@ -102,10 +103,11 @@ impl State {
     }
 
     /// Writes the commands that turn a connection in state `self` into one in state `target`,
-    /// each a whole packet, and returns how many there are: as many answers come back.
+    /// each a whole packet as a connection of this form takes it, and returns how many there are:
+    /// as many answers come back.
     ///
     /// A schema cannot be unselected, so `target.schema` must be set where `self.schema` is.
-    pub fn write_difference(&self, target: &State, out: &mut Vec<u8>) -> usize {
+    pub fn write_difference(&self, target: &State, form: QueryForm, out: &mut Vec<u8>) -> usize {
         let mut commands = 0;
         if self.multi_statements != target.multi_statements {
             let option: u8 = if target.multi_statements { 0 } else { 1 };
@@ -122,7 +124,7 @@ impl State {
                 variables.insert(CLIENT_CHARSET.into(), b"utf8mb4".as_slice().into());
                 let unicode = Self::new(self.schema.clone(), self.multi_statements, variables);
                 if let Some(set) = self.set_statement(&unicode) {
-                    packet::put(out, 0, &set);
+                    form.put_query(out, &set);
                     commands += 1;
                 }
                 from = Cow::Owned(unicode);
@@ -133,18 +135,17 @@ impl State {
             commands += 1;
         }
         if let Some(set) = from.set_statement(target) {
-            packet::put(out, 0, &set);
+            form.put_query(out, &set);
             commands += 1;
         }
         commands
     }
 
-    /// COM_QUERY with one SET of all variables that differ, in the order of their names: MySQL
+    /// One SET of all variables that differ, in the order of their names: MySQL
     /// applies it whole or not at all. `character_set_connection` sorts before
     /// `collation_connection`, which it would otherwise overwrite.
     fn set_statement(&self, target: &State) -> Option<Vec<u8>> {
-        let mut set = vec![Command::Query as u8];
-        set.extend_from_slice(b"SET ");
+        let mut set = b"SET ".to_vec();
         let start = set.len();
         let mut assign = |name: &str, value: Option<&[u8]>| {
             if set.len() > start {
@@ -326,7 +327,11 @@ mod tests {
         ];
         for (from, to, expected, count) in cases {
             let mut out = Vec::new();
-            assert_eq!(from.write_difference(&to, &mut out), count, "{expected}");
+            assert_eq!(
+                from.write_difference(&to, QueryForm::Plain, &mut out),
+                count,
+                "{expected}"
+            );
             let mut payloads = Vec::new();
             let mut rest = &out[..];
             while let Some(header) = packet::Header::parse(rest) {

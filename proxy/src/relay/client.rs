@@ -7,6 +7,7 @@ use isthmus_protocol::ProtocolError;
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::ok::{EofPacket, OkPacket};
 use isthmus_protocol::packet::{self, Assembler, Progress};
+use isthmus_protocol::query_attributes::QueryForm;
 use isthmus_protocol::result_set::{Form, ResultSet};
 use isthmus_protocol::session_track::{self, Change};
 use isthmus_protocol::status::Status;
@@ -66,6 +67,11 @@ impl Client {
     /// Whether results end in an OK packet instead of EOF packets.
     pub fn deprecates_eof(&self) -> bool {
         self.capabilities.contains(Capabilities::DEPRECATE_EOF)
+    }
+
+    /// How it sends statements.
+    pub fn form(&self) -> QueryForm {
+        QueryForm::of(self.capabilities)
     }
 
     fn tracks_session(&self) -> bool {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use isthmus_protocol::packet;
+use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::response::Kind;
 
 use super::Session;
@@ -25,8 +25,16 @@ const REWRITTEN: Needs = Needs::ROW_COUNT
     .union(Needs::DIAGNOSTICS);
 
 impl Session {
-    /// COM_QUERY. `framed` is the whole command, `sql` its text.
-    pub(super) async fn query(&mut self, framed: &[u8], sql: &[u8]) -> io::Result<Flow> {
+    /// COM_QUERY. `framed` is the whole command, `body` what follows the command byte.
+    pub(super) async fn query(&mut self, framed: &[u8], body: &[u8]) -> io::Result<Flow> {
+        let (attributes, sql) = match self.client.form().attributes_len(body) {
+            Ok(length) => body.split_at(length),
+            Err(error) => {
+                let error = SqlError::malformed(&error.to_string());
+                self.client.send_error(&error).await?;
+                return Ok(Flow::Continue);
+            }
+        };
         let planned = self.plan(sql, self.state.multi_statements);
         match planned.plan.place {
             Place::Proxy => {
@@ -53,10 +61,7 @@ impl Session {
         let rewritten = self.rewritten(&planned.plan, sql);
         let mut replaced = Vec::new();
         if let Some(sql) = &rewritten {
-            packet::put_with(&mut replaced, 0, |out| {
-                out.push(isthmus_protocol::command::Command::Query as u8);
-                out.extend_from_slice(sql);
-            });
+            put_query(&mut replaced, attributes, sql);
         }
         let framed = if rewritten.is_some() {
             &replaced
@@ -65,6 +70,7 @@ impl Session {
         };
         let work = Work::Command {
             framed,
+            attributes: attributes.len(),
             kind: Kind::Query,
             statement_id: 0,
         };
@@ -125,6 +131,7 @@ impl Session {
         let planned = self.shared.plans.plan(b"USE a", self.state.dialect, false);
         let work = Work::Command {
             framed,
+            attributes: 0,
             kind: Kind::Simple,
             statement_id: 0,
         };
@@ -139,6 +146,7 @@ impl Session {
             .plan(b"SHOW COLUMNS FROM a", self.state.dialect, false);
         let work = Work::Command {
             framed,
+            attributes: 0,
             kind: Kind::FieldList,
             statement_id: 0,
         };

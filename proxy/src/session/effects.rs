@@ -12,7 +12,7 @@ use isthmus_protocol::status::Status;
 use super::Session;
 use super::conversation::Flow;
 use super::diagnostics::Conditions;
-use super::followup::{Followup, makes_ids, put_query, read_answer};
+use super::followup::{Followup, makes_ids, read_answer};
 use super::possessions;
 use crate::consistency::GtidSet;
 use crate::pool::{Lease, State, Tracked};
@@ -339,7 +339,7 @@ fn released(releases: Releases) -> Holds {
 /// Asks a question of the proxy's own; the packets of the result before its terminator.
 async fn ask(lease: &mut Lease, sql: &str) -> Result<Vec<u8>, RelayError> {
     let mut out = Vec::new();
-    put_query(&mut out, sql);
+    lease.form.put_query(&mut out, sql.as_bytes());
     lease
         .stream
         .write_all(&out)

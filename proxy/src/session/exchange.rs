@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use isthmus_protocol::command::{Command, Execute, SendLongData};
 use isthmus_protocol::packet;
+use isthmus_protocol::query_attributes::QueryForm;
 use isthmus_protocol::response::Kind;
 
 use super::Session;
@@ -28,6 +29,8 @@ pub(super) enum Work<'a> {
     Command {
         /// The packets.
         framed: &'a [u8],
+        /// How many bytes of query attributes stand before the text.
+        attributes: usize,
         /// What answers it.
         kind: Kind,
         /// The statement id that the client gets to see, for a PREPARE.
@@ -61,9 +64,11 @@ impl Work<'_> {
     /// The text, as far as it came in one packet: of a longer one nothing is asked.
     fn sql(&self) -> &[u8] {
         match self {
-            Work::Command { framed, .. } => {
-                framed.get(packet::HEADER_LEN + 1..).unwrap_or_default()
-            }
+            Work::Command {
+                framed, attributes, ..
+            } => framed
+                .get(packet::HEADER_LEN + 1 + attributes..)
+                .unwrap_or_default(),
             Work::Execute { statement, .. } => &statement.sql,
         }
     }
@@ -378,10 +383,10 @@ impl Session {
         if touches_ids(plan) && !self.has_own_id {
             self.has_own_id = true;
             let sql = format!(
-                "\x03SET @@SESSION.last_insert_id={}",
+                "SET @@SESSION.last_insert_id={}",
                 self.diagnostics.last_insert_id
             );
-            packet::put(out, 0, sql.as_bytes());
+            lease.form.put_query(out, sql.as_bytes());
             commands += 1;
         }
         if !is_held && plan.place == Place::Previous && plan.needs.contains(Needs::DIAGNOSTICS) {
@@ -389,10 +394,7 @@ impl Session {
                 .diagnostics
                 .signal()
                 .unwrap_or_else(|| NO_CONDITIONS.to_vec());
-            packet::put_with(out, 0, |out| {
-                out.push(Command::Query as u8);
-                out.extend_from_slice(&sql);
-            });
+            lease.form.put_query(out, &sql);
             commands += 1;
         }
         commands
@@ -407,6 +409,13 @@ impl Session {
         followups: &[Followup],
     ) -> Result<u8, Failure> {
         let last = match work {
+            Work::Command {
+                framed, attributes, ..
+            } if *attributes > 0 && lease.form == QueryForm::Plain => {
+                let payload = packet::payload(framed);
+                let sql = payload.get(1 + attributes..).unwrap_or_default();
+                QueryForm::Plain.put_query(&mut out, sql).wrapping_sub(1)
+            }
             Work::Command { framed, .. } if out.is_empty() && followups.is_empty() => {
                 lease.stream.write_all(framed).await.map_err(not_sent)?;
                 return Ok(self.client.sequence.wrapping_sub(1));
@@ -432,7 +441,10 @@ impl Session {
                         .encode(out);
                     });
                 }
-                packet::put_with(&mut out, 0, |out| execute.encode(out, id, types)).wrapping_sub(1)
+                packet::put_with(&mut out, 0, |out| {
+                    execute.encode(out, id, types, lease.form)
+                })
+                .wrapping_sub(1)
             }
         };
         write_followups(lease, followups, &mut out);

@@ -1,7 +1,6 @@
 //! Questions of the proxy's own that travel in the same write as a statement, so that what the
 //! next statement may ask is known without another round trip.
 
-use isthmus_protocol::command::Command;
 use isthmus_protocol::lenenc::Reader;
 use isthmus_protocol::packet;
 use isthmus_protocol::response::Kind;
@@ -138,7 +137,9 @@ pub(super) fn write_followups(lease: &Lease, followups: &[Followup], out: &mut V
     for followup in followups {
         match followup {
             Followup::Tracking => lease.write_tracking(out),
-            other => put_query(out, other.sql()),
+            other => {
+                lease.form.put_query(out, other.sql().as_bytes());
+            }
         }
     }
 }
@@ -182,14 +183,6 @@ fn sets_collation(name: &str) -> bool {
         name,
         "names" | "character set" | "character_set_connection" | "collation_connection"
     )
-}
-
-/// Writes COM_QUERY.
-pub(super) fn put_query(out: &mut Vec<u8>, sql: &str) {
-    packet::put_with(out, 0, |out| {
-        out.push(Command::Query as u8);
-        out.extend_from_slice(sql.as_bytes());
-    });
 }
 
 /// Reads the answer to a question of the proxy's own: the packets before its terminator.

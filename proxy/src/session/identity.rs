@@ -31,7 +31,8 @@ const FIXED: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::LOCAL_FILES)
     .union(Capabilities::MULTI_RESULTS)
     .union(Capabilities::NO_SCHEMA)
-    .union(Capabilities::PS_MULTI_RESULTS);
+    .union(Capabilities::PS_MULTI_RESULTS)
+    .union(Capabilities::QUERY_ATTRIBUTES);
 
 impl Identity {
     /// The flags that the session's backend connections must have.

@@ -55,6 +55,7 @@ impl Session {
         let asking = preparation(&planned);
         let work = Work::Command {
             framed,
+            attributes: 0,
             kind: response::Kind::Prepare,
             statement_id: id,
         };
@@ -143,7 +144,7 @@ impl Session {
         id: u32,
         entry: &mut SessionStatement,
     ) -> io::Result<Flow> {
-        let execute = match Execute::parse(payload, entry.params) {
+        let execute = match Execute::parse(payload, entry.params, self.client.form()) {
             Ok(execute) => execute,
             Err(error) => {
                 self.client
@@ -152,7 +153,7 @@ impl Session {
                 return Ok(Flow::Continue);
             }
         };
-        if let Some(types) = execute.types {
+        if let Some(types) = &execute.types {
             entry.types = types.to_vec();
         }
         if entry.types.len() != entry.params * 2 {
@@ -284,6 +285,7 @@ impl Session {
         self.open_cursor(id);
         let work = Work::Command {
             framed: &framed,
+            attributes: 0,
             kind: response::Kind::Fetch,
             statement_id: 0,
         };
@@ -321,7 +323,6 @@ fn preparation(planned: &Planned) -> Planned {
         needs: Needs::empty(),
         transaction: None,
         variables: Vec::new(),
-        unknown_functions: Vec::new(),
         parts: Vec::new(),
         ..(**plan).clone()
     };

@@ -48,6 +48,8 @@ pub struct Server {
     pub version: String,
     /// Whether it is a MariaDB.
     pub is_mariadb: bool,
+    /// Whether it takes query attributes.
+    pub has_query_attributes: bool,
     /// Whether its transactions have GTIDs.
     pub has_gtids: bool,
     /// Collation ids with character set and collation.
@@ -88,6 +90,7 @@ impl Server {
             connection.query("SHOW SESSION VARIABLES").await?;
         let sql_mode = first(connection, "SELECT @@global.sql_mode").await?;
         Ok(Self {
+            has_query_attributes: !is_mariadb && connection.server_version() >= (8, 0, 23),
             version,
             is_mariadb,
             has_gtids,
