@@ -264,7 +264,9 @@ impl Registry {
                 let seen = now * 2 + noted % 2;
                 let relaxed = Ordering::Relaxed;
                 // Lost to a session that went on: nobody has seen that either.
-                let _ = handle.activity.compare_exchange(noted, seen, relaxed, relaxed);
+                let _ = handle
+                    .activity
+                    .compare_exchange(noted, seen, relaxed, relaxed);
                 now
             }
             since => since,
