@@ -249,8 +249,10 @@ impl Forwarding {
     /// Moves what is ready behind the translated bytes.
     fn gather(&mut self, backend: &mut Stream) {
         let buffered = backend.buffered();
-        // Most often the whole answer is there, and all of it will come here.
-        self.out.reserve(buffered.len() + ROOM_FOR_EOFS);
+        if self.out.is_empty() {
+            // Most often the whole answer is there, and all of it will come here.
+            self.out.reserve(buffered.len() + ROOM_FOR_EOFS);
+        }
         self.out
             .extend_from_slice(buffered.get(..self.ready).unwrap_or_default());
         backend.consume(self.ready);

@@ -518,11 +518,18 @@ impl Hash {
         for chunk in &mut chunks {
             self.mix(chunk.try_into().map_or(0, u64::from_le_bytes));
         }
-        let rest = chunks.remainder();
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            self.mix(u64::from_le_bytes(last));
+        match *chunks.remainder() {
+            [] => {}
+            [a] => self.mix(a.into()),
+            [a, b] => self.mix(u64::from_le_bytes([a, b, 0, 0, 0, 0, 0, 0])),
+            [a, b, c] => self.mix(u64::from_le_bytes([a, b, c, 0, 0, 0, 0, 0])),
+            // The two halves overlap; the length is in the hash already.
+            [a, b, c, d, ..] => {
+                let rest = chunks.remainder();
+                let last = rest.last_chunk().copied().unwrap_or_default();
+                let halves = [[a, b, c, d], last].map(|half| u64::from(u32::from_le_bytes(half)));
+                self.mix(halves[0] << 32 | halves[1]);
+            }
         }
     }
 
