@@ -122,10 +122,7 @@ impl Pool {
         let borrowing = pin!(self.connections.timeout_get(&timeouts));
         // Waits for nothing but a new connection, which is not begun yet (see `Manager::create`).
         match borrowing.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(object)) => {
-                self.origin.metrics.borrow_seconds.observe(0.0);
-                Some(Lease::new(object, self.origin.clone()))
-            }
+            Poll::Ready(Ok(object)) => Some(Lease::new(object, self.origin.clone())),
             _ => None,
         }
     }

@@ -377,10 +377,11 @@ impl Session {
             // What is there is another session's, unless it is the same by chance.
             self.has_own_id = lease.last_insert_id == Some(self.diagnostics.last_insert_id);
         }
-        if plan.marks || touches_ids(plan) {
+        let touches_ids = touches_ids(plan);
+        if plan.marks || touches_ids {
             lease.last_insert_id = None;
         }
-        if touches_ids(plan) && !self.has_own_id {
+        if touches_ids && !self.has_own_id {
             self.has_own_id = true;
             let sql = format!(
                 "SET @@SESSION.last_insert_id={}",

@@ -46,7 +46,7 @@ pub struct EndpointMetrics {
     pub connect_failures: Counter,
     /// Backend connections closed since the start.
     pub closed: CounterBy<CloseReason>,
-    /// How long statements waited for a backend connection, in seconds.
+    /// How long statements that found no idle backend connection waited for one, in seconds.
     pub borrow_seconds: Histogram,
 }
 
@@ -78,7 +78,7 @@ impl EndpointFamilies {
             borrow_seconds: histograms(
                 registry,
                 "borrow_duration",
-                "How long statements waited for a backend connection",
+                "How long statements that found no idle backend connection waited for one",
             ),
         };
         registry.register(
