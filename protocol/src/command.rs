@@ -142,7 +142,8 @@ pub struct Execute<'a> {
     pub values: &'a [u8],
 }
 
-/// Flag of `COM_STMT_EXECUTE`: the number of values is given.
+/// Flag of `COM_STMT_EXECUTE`: the number of values is given, also where there
+/// are no parameters.
 const PARAMETER_COUNT_AVAILABLE: u8 = 8;
 
 impl<'a> Execute<'a> {
@@ -157,12 +158,11 @@ impl<'a> Execute<'a> {
         let flags = reader.u8()?;
         reader.u32()?; // iteration count, always 1
         let is_named = form == QueryForm::WithAttributes;
-        let has_count = is_named && flags & PARAMETER_COUNT_AVAILABLE != 0;
+        // Where there are parameters, servers read the number whatever the flag says.
+        let has_count = is_named && (params > 0 || flags & PARAMETER_COUNT_AVAILABLE != 0);
         let count = match reader.remaining() {
             [] if params == 0 => 0,
             _ if has_count => usize::try_from(reader.int()?).map_err(|_| reader.malformed())?,
-            // With names and without a count, no server takes it.
-            _ if is_named && params > 0 => return Err(reader.malformed()),
             _ => params,
         };
         let mut execute = Self {
@@ -359,6 +359,14 @@ mod tests {
         let mut plain = Vec::new();
         execute.encode(&mut plain, 1, b"\xFD\0", Plain);
         assert_eq!(plain, b"\x17\x01\0\0\0\0\x01\0\0\0\0\x01\xFD\0\x01P\x01V");
+
+        // Connector/Python leaves the flag out where there is no attribute.
+        let unflagged = b"\x17\x01\0\0\0\0\x01\0\0\0\x01\0\x01\xFD\0\0\x01P";
+        let execute = Execute::parse(unflagged, 1, WithAttributes).unwrap();
+        let mut flagged = Vec::new();
+        execute.encode(&mut flagged, 1, b"\xFD\0", WithAttributes);
+        assert_eq!(flagged[..5], unflagged[..5]);
+        assert_eq!((flagged[5], &flagged[6..]), (8, &unflagged[6..]));
 
         // The attribute alone.
         let payload = b"\x17\x01\0\0\0\x08\x01\0\0\0\x01\0\x01\xFD\0\x01k\x01V";
