@@ -35,6 +35,8 @@ pub struct ColumnDefinition {
 impl ColumnDefinition {
     /// Field type: a string of variable length.
     pub const VAR_STRING: u8 = 0xFD;
+    /// Field type: an integer of 4 bytes.
+    pub const LONG: u8 = 0x03;
     /// Field type: an integer of 8 bytes.
     pub const LONGLONG: u8 = 0x08;
     /// Field type: a floating-point number of 8 bytes.

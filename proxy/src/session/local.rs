@@ -66,11 +66,12 @@ impl Session {
         };
         rows.drain(..skipped.min(rows.len()));
         rows.truncate(limit);
-        let columns = vec![
-            ColumnDefinition::text("Level"),
-            ColumnDefinition::integer("Code"),
-            ColumnDefinition::text("Message"),
-        ];
+        let server = self
+            .world
+            .snapshot
+            .all()
+            .find_map(|endpoint| endpoint.server());
+        let columns = condition_columns(server.is_some_and(|server| server.is_mariadb));
         let result = ResultSet { columns, rows };
         self.client.send_result(&result, Form::Text).await?;
         Ok(true)
@@ -177,6 +178,23 @@ impl Session {
         }
         Ok(Flow::Continue)
     }
+}
+
+/// The columns of SHOW WARNINGS, as servers describe them.
+fn condition_columns(is_mariadb: bool) -> Vec<ColumnDefinition> {
+    let text = |name, characters: u32| ColumnDefinition {
+        length: 4 * characters,
+        flags: ColumnDefinition::NOT_NULL,
+        ..ColumnDefinition::text(name)
+    };
+    let code = ColumnDefinition {
+        kind: ColumnDefinition::LONG,
+        // MySQL counts the sign too.
+        length: if is_mariadb { 4 } else { 5 },
+        flags: ColumnDefinition::NOT_NULL | ColumnDefinition::UNSIGNED | ColumnDefinition::BINARY,
+        ..ColumnDefinition::integer("Code")
+    };
+    vec![text("Level", 7), code, text("Message", 512)]
 }
 
 /// The statement without a `LIMIT rows` or `LIMIT skipped, rows` at its end, and these numbers.

@@ -229,6 +229,24 @@ isthmus_tests::on_each_flavor! {
         assert_eq!(described[1], described[0]);
     }
 
+    async fn warnings_are_described_as_by_the_server(stage) {
+        let mut described = Vec::new();
+        for mut connection in [stage.connect_to_writer().await, stage.connect().await] {
+            let _: Option<Row> = connection.query_first("SELECT 1 + 'one'").await.unwrap();
+            let row: Option<Row> = connection.query_first("SHOW WARNINGS").await.unwrap();
+            let row = row.expect("a warning");
+            let columns: Vec<_> = row
+                .columns_ref()
+                .iter()
+                .map(|column| {
+                    (column.name_str().into_owned(), column.column_type(), column.flags(), column.column_length())
+                })
+                .collect();
+            described.push((columns, row.unwrap()));
+        }
+        assert_eq!(described[1], described[0]);
+    }
+
     async fn prepared_statements_live_as_long_as_wanted(stage) {
         let schema = stage.schema("rust_prepared").await;
         let mut connection = stage.connect_with(|options| options.db_name(Some(schema)).stmt_cache_size(Some(0))).await;
