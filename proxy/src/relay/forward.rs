@@ -4,7 +4,7 @@ use std::io;
 
 use isthmus_protocol::error::ProtocolError;
 use isthmus_protocol::ok::OkPacket;
-use isthmus_protocol::packet::HEADER_LEN;
+use isthmus_protocol::packet::{self, HEADER_LEN};
 use isthmus_protocol::prepared::PrepareOk;
 use isthmus_protocol::response::{Kind, Piece, Response};
 
@@ -55,6 +55,9 @@ pub struct Forward {
     pub kind: Kind,
     /// Keep back an error that says that the server may not write: the caller asks another one.
     pub hold_back_refusals: bool,
+    /// The statement runs in a read-only transaction. A reader that says of a write that it is
+    /// read-only itself is made to say what the writer would.
+    pub is_in_read_only: bool,
     /// The statement id that the client gets to see for a PREPARE.
     pub statement_id: u32,
     /// The sequence id of the last packet of the command, as it was sent to the backend.
@@ -181,12 +184,20 @@ impl Forwarding {
                         && self.untouched
                         && self.ready == 0
                         && error.is_for_the_writer();
+                    let instead = if self.options.is_in_read_only {
+                        error.in_read_only_transaction()
+                    } else {
+                        None
+                    };
                     self.reply.error = Some(error);
                     if is_held_back {
                         backend.consume(len);
                         return Ok(self.reply);
                     }
-                    self.ready += len;
+                    match instead {
+                        Some(error) => self.replace_error(backend, len, error),
+                        None => self.ready += len,
+                    }
                 }
                 Piece::PrepareOk { len } => self.pass_prepare_ok(backend, len)?,
                 Piece::LocalInfile { len } => {
@@ -298,6 +309,15 @@ impl Forwarding {
         backend.consume(self.ready + len);
         self.ready = 0;
         Ok(())
+    }
+
+    /// Puts another error in the place of the server's.
+    fn replace_error(&mut self, backend: &mut Stream, len: usize, error: ServerError) {
+        let sequence = backend.buffered().get(self.ready + 3).copied();
+        self.gather(backend);
+        backend.consume(len);
+        packet::put(&mut self.out, sequence.unwrap_or_default(), &error.encode());
+        self.reply.error = Some(error);
     }
 
     fn pass_prepare_ok(&mut self, backend: &mut Stream, len: usize) -> Result<(), RelayError> {

@@ -47,6 +47,25 @@ impl ServerError {
         matches!(self.code, 1290 | 1792 | 1836)
     }
 
+    /// What the writer would say of this refusal of a write in a read-only transaction, if a
+    /// reader gives its own setting as the reason. 1290 has other reasons, such as
+    /// `--secure-file-priv`.
+    pub fn in_read_only_transaction(&self) -> Option<Self> {
+        let mentions = |part: &[u8]| self.message.windows(part.len()).any(|found| found == part);
+        let is_setting = self.code == 1836 || (self.code == 1290 && mentions(b"read-only"));
+        is_setting.then(|| {
+            let mut message = b"Cannot execute statement in a READ ONLY transaction".to_vec();
+            if !mentions(b"MariaDB") {
+                message.push(b'.');
+            }
+            Self {
+                code: 1792,
+                state: *b"25006",
+                message,
+            }
+        })
+    }
+
     /// Whether a reader ran nothing and the writer may know better: it may not write, or does not
     /// have a schema yet (1049).
     pub fn is_for_the_writer(&self) -> bool {

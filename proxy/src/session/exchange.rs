@@ -21,6 +21,7 @@ use crate::config::Role;
 use crate::error::SqlError;
 use crate::pool::{Lease, State};
 use crate::relay::{self, BackendFault, Forward, RelayError, Reply, ServerError};
+use crate::routing::Transaction;
 use crate::sql::{self, Needs, Place, Plan, Planned};
 
 /// What is to be sent.
@@ -298,6 +299,7 @@ impl Session {
         let options = Forward {
             kind: work.kind(),
             hold_back_refusals: ahead.is_reader,
+            is_in_read_only: self.transaction == Transaction::ReadOnly,
             statement_id,
             after,
         };

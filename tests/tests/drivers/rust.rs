@@ -247,6 +247,25 @@ isthmus_tests::on_each_flavor! {
         assert_eq!(described[1], described[0]);
     }
 
+    async fn a_reader_refuses_writes_of_a_read_only_transaction_as_the_writer_does(stage) {
+        let mut refusals = Vec::new();
+        for mut connection in [stage.connect_to_writer().await, stage.connect().await] {
+            connection.query_drop("START TRANSACTION READ ONLY").await.unwrap();
+            let server: Option<String> = connection.query_first("SELECT server FROM app.here").await.unwrap();
+            let write = "UPDATE app.here SET server = 'neither'";
+            let text = server_error(connection.query_drop(write).await.unwrap_err());
+            let binary = server_error(connection.exec_drop(write, ()).await.unwrap_err());
+            // The transaction goes on.
+            let again: Option<String> = connection.query_first("SELECT server FROM app.here").await.unwrap();
+            connection.query_drop("COMMIT").await.unwrap();
+            refusals.push(((parts(text), parts(binary)), server, again));
+        }
+        let [(direct, ..), (proxied, server, again)] = &refusals[..] else { unreachable!() };
+        assert_eq!((server.as_deref(), again.as_deref()), (Some("reader"), Some("reader")));
+        assert_eq!(proxied, direct);
+        assert_eq!((direct.0.0, direct.0.1.as_str()), (1792, "25006"));
+    }
+
     async fn prepared_statements_live_as_long_as_wanted(stage) {
         let schema = stage.schema("rust_prepared").await;
         let mut connection = stage.connect_with(|options| options.db_name(Some(schema)).stmt_cache_size(Some(0))).await;
