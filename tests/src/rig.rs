@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use isthmus_lab::{Account, Flavor, Lab, MONITOR, Options, Proxy, ProxyAddresses, Relay};
+use isthmus_protocol::capabilities::Capabilities;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -334,6 +335,27 @@ impl Rig {
     /// If it is refused.
     pub async fn wire(&self) -> wire::Client {
         wire::Client::log_in(self.proxy.address(), &self.user, PASSWORD, &self.schema).await
+    }
+
+    /// A raw connection to the writer itself, and one to the proxy, with these capabilities.
+    ///
+    /// # Panics
+    /// If one is refused.
+    pub async fn wires(&self, capabilities: Capabilities) -> [wire::Client; 2] {
+        // The server has to have seen the password: it would ask for more than a raw client can
+        // say otherwise.
+        drop(self.direct_writer().await);
+        let log_in = async |address| {
+            let mut client = wire::Client::connect(address).await.unwrap().unwrap();
+            client.capabilities = capabilities;
+            let login = client.authenticate(&self.user, PASSWORD, Some(&self.schema));
+            login.await.unwrap().unwrap();
+            client
+        };
+        [
+            log_in(self.lab.writer().address()).await,
+            log_in(self.proxy.address()).await,
+        ]
     }
 
     /// Runs statements on the writer itself and waits for the readers to have them.

@@ -14,8 +14,7 @@ use mysql_async::prelude::Queryable;
 
 /// A client of the writer itself, and one of the proxy, with the usual capabilities and these.
 async fn both(rig: &Rig, more: Capabilities) -> [Client; 2] {
-    let direct = log_in(rig, writer(rig).await, USUAL | more).await;
-    [direct, log_in(rig, rig.proxy.address(), USUAL | more).await]
+    rig.wires(USUAL | more).await
 }
 
 /// The writer's own address. The server has seen the password of the rig's user: it would ask for

@@ -12,9 +12,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::connect::Connected;
 use super::prepared::Prepared;
-use super::state::{State, StateTable};
-use crate::relay::{RelayError, Reply, ServerError, Stream, swallow};
-use crate::topology::Server;
+use super::state::{State, StateTable, put_value};
+use crate::relay::{RelayError, Reply, ServerError, Stream, Tracking, swallow};
+use crate::topology::{Server, is_carried};
 
 /// A connection to an endpoint, authenticated, with session tracking switched on.
 pub struct Connection {
@@ -170,7 +170,7 @@ impl Connection {
                 }
                 Change::Variable { name, value } => {
                     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-                    if !name.starts_with("session_track_") {
+                    if is_carried(&name) {
                         let state = new.get_or_insert_with(|| (*self.state).clone());
                         state.variables.insert(name.into(), value.into());
                     }
@@ -190,6 +190,11 @@ impl Connection {
             self.state = self.states.intern(state);
         }
         tracked
+    }
+
+    /// Sets the schema in the known state, for what was read back instead of reported.
+    pub fn note_schema(&mut self, schema: &[u8]) {
+        self.state = self.states.intern(self.state.with_schema(schema));
     }
 
     /// Sets one variable in the known state, for what was read back instead of reported.
@@ -214,16 +219,35 @@ impl Connection {
 
     /// Writes the SET that switches session tracking on as the proxy needs it.
     pub fn write_tracking(&self, out: &mut Vec<u8>) {
-        let gtids = if self.server.is_mariadb {
-            ""
-        } else {
-            ",SESSION session_track_gtids='OWN_GTID'"
-        };
-        let sql = format!(
-            "SET SESSION session_track_system_variables='{}',SESSION session_track_schema=ON,SESSION session_track_state_change=ON{gtids}",
-            self.server.tracked_variables
-        );
-        self.form.put_query(out, sql.as_bytes());
+        let switches = [
+            ("session_track_schema", "ON"),
+            ("session_track_state_change", "ON"),
+            ("session_track_gtids", "OWN_GTID"),
+        ];
+        let known = if self.server.is_mariadb { 2 } else { 3 };
+        let variables = self.server.tracked_variables.as_bytes();
+        self.put_tracking(variables, switches.into_iter().take(known), out);
+    }
+
+    /// Writes the SET that makes session tracking report what the client wants to hear. Until
+    /// [`Connection::write_tracking`] is written too, the proxy is told no more than the client.
+    pub fn write_tracking_of(&self, client: &Tracking, out: &mut Vec<u8>) {
+        let switches = client.switches(!self.server.is_mariadb);
+        self.put_tracking(client.variables(), switches, out);
+    }
+
+    fn put_tracking(
+        &self,
+        variables: &[u8],
+        switches: impl Iterator<Item = (&'static str, &'static str)>,
+        out: &mut Vec<u8>,
+    ) {
+        let mut sql = b"SET SESSION session_track_system_variables=".to_vec();
+        put_value(&mut sql, variables);
+        for (name, value) in switches {
+            sql.extend_from_slice(format!(",SESSION {name}='{value}'").as_bytes());
+        }
+        self.form.put_query(out, &sql);
     }
 
     /// Reads the answer to it.

@@ -203,7 +203,7 @@ fn is_collation(name: &str) -> bool {
 
 /// A value as a literal that reads the same under every sql_mode and client character set.
 /// Numbers stay bare, because numeric variables refuse strings (error 1232).
-fn put_value(out: &mut Vec<u8>, value: &[u8]) {
+pub(super) fn put_value(out: &mut Vec<u8>, value: &[u8]) {
     if is_number(value) {
         out.extend_from_slice(value);
     } else if value

@@ -9,20 +9,10 @@ use isthmus_protocol::ok::{EofPacket, OkPacket};
 use isthmus_protocol::packet::{self, Assembler, Progress};
 use isthmus_protocol::query_attributes::QueryForm;
 use isthmus_protocol::result_set::{Form, ResultSet};
-use isthmus_protocol::session_track::{self, Change};
 use isthmus_protocol::status::Status;
 
-use super::Stream;
+use super::{Stream, Tracking};
 use crate::error::SqlError;
-
-/// The variables that a server reports to a client that did not ask for others.
-const REPORTED_VARIABLES: [&[u8]; 5] = [
-    b"autocommit",
-    b"character_set_client",
-    b"character_set_connection",
-    b"character_set_results",
-    b"time_zone",
-];
 
 /// Why no command could be read.
 #[derive(Debug)]
@@ -49,6 +39,8 @@ pub struct Client {
     pub sequence: u8,
     /// The status flags that the client saw last.
     pub status: Status,
+    /// What it wants to hear of changes in its session, if it negotiated to hear any.
+    pub tracking: Tracking,
     assembler: Assembler,
 }
 
@@ -60,6 +52,7 @@ impl Client {
             capabilities,
             sequence: 0,
             status: Status::AUTOCOMMIT,
+            tracking: Tracking::default(),
             assembler: Assembler::default(),
         }
     }
@@ -74,7 +67,8 @@ impl Client {
         QueryForm::of(self.capabilities)
     }
 
-    fn tracks_session(&self) -> bool {
+    /// Whether its OK packets have room for changes in the session.
+    pub fn tracks_session(&self) -> bool {
         self.capabilities.contains(Capabilities::SESSION_TRACK)
     }
 
@@ -117,7 +111,12 @@ impl Client {
 
     /// Sends an OK that the proxy made, with the status that the client saw last.
     pub async fn send_ok(&mut self) -> io::Result<()> {
-        let payload = self.ok_payload(OkPacket::HEADER);
+        self.send_ok_with(&[]).await
+    }
+
+    /// Sends an OK that the proxy made, with changes in the session.
+    pub async fn send_ok_with(&mut self, session_state: &[u8]) -> io::Result<()> {
+        let payload = self.ok_payload(OkPacket::HEADER, session_state);
         self.send(&payload).await
     }
 
@@ -125,7 +124,7 @@ impl Client {
     pub async fn send_eof(&mut self) -> io::Result<()> {
         let mut payload = Vec::new();
         if self.deprecates_eof() {
-            payload = self.ok_payload(OkPacket::EOF_HEADER);
+            payload = self.ok_payload(OkPacket::EOF_HEADER, &[]);
         } else {
             EofPacket {
                 warnings: 0,
@@ -152,7 +151,7 @@ impl Client {
         self.stream.write_all(&out).await
     }
 
-    fn ok_payload(&self, header: u8) -> Vec<u8> {
+    fn ok_payload(&self, header: u8, session_state: &[u8]) -> Vec<u8> {
         let mut payload = Vec::new();
         OkPacket {
             affected_rows: 0,
@@ -160,7 +159,7 @@ impl Client {
             status: self.lasting_status(),
             warnings: 0,
             info: &[],
-            session_state: &[],
+            session_state,
         }
         .encode(header, self.tracks_session(), &mut payload);
         payload
@@ -186,11 +185,13 @@ impl Client {
             && (ok.info.is_empty() || self.tracks_session())
     }
 
-    /// Writes an OK of the backend as this client understands it.
+    /// Writes an OK of the backend as this client understands it. `has_own_tracking` says that the
+    /// server reports what the client wants to hear, instead of what the proxy does.
     pub(super) fn translate_ok(
         &self,
         ok: &OkPacket<'_>,
         is_eof: bool,
+        has_own_tracking: bool,
         sequence: u8,
         out: &mut Vec<u8>,
     ) {
@@ -198,11 +199,14 @@ impl Client {
             packet::put_with(out, sequence, |out| EofPacket::from(*ok).encode(out));
             return;
         }
-        let session_state = self.reported_changes(ok.session_state);
         let mut ok = *ok;
-        ok.session_state = &session_state;
-        ok.status
-            .set(Status::SESSION_STATE_CHANGED, !session_state.is_empty());
+        let heard;
+        if self.tracks_session() && !has_own_tracking && !ok.session_state.is_empty() {
+            heard = self.tracking.heard(ok.session_state);
+            ok.session_state = &heard;
+            ok.status
+                .set(Status::SESSION_STATE_CHANGED, !heard.is_empty());
+        }
         let header = match is_eof {
             true => OkPacket::EOF_HEADER,
             false => OkPacket::HEADER,
@@ -219,27 +223,6 @@ impl Client {
             status: self.lasting_status(),
         };
         packet::put_with(out, sequence, |out| eof.encode(out));
-    }
-
-    /// The changes that a server would have told this client: the proxy itself asks for more.
-    fn reported_changes(&self, session_state: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        if !self.tracks_session() {
-            return out;
-        }
-        for change in session_track::changes(session_state).flatten() {
-            let is_reported = match &change {
-                Change::Schema(_) => true,
-                Change::Variable { name, .. } => REPORTED_VARIABLES
-                    .iter()
-                    .any(|known| name.eq_ignore_ascii_case(known)),
-                _ => false,
-            };
-            if is_reported {
-                session_track::put_change(&mut out, &change);
-            }
-        }
-        out
     }
 }
 

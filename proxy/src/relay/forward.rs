@@ -60,6 +60,8 @@ pub struct Forward {
     pub is_in_read_only: bool,
     /// The statement id that the client gets to see for a PREPARE.
     pub statement_id: u32,
+    /// Whether the server reports to the client what it wants to hear (see [`super::Tracking`]).
+    pub has_own_tracking: bool,
     /// The sequence id of the last packet of the command, as it was sent to the backend.
     pub after: u8,
 }
@@ -305,7 +307,8 @@ impl Forwarding {
             return Ok(());
         }
         self.out.extend_from_slice(ready);
-        client.translate_ok(&ok, is_eof, sequence, &mut self.out);
+        let has_own_tracking = self.options.has_own_tracking;
+        client.translate_ok(&ok, is_eof, has_own_tracking, sequence, &mut self.out);
         backend.consume(self.ready + len);
         self.ready = 0;
         Ok(())

@@ -7,9 +7,11 @@ mod client;
 mod forward;
 mod reply;
 mod stream;
+mod tracking;
 mod upload;
 
 pub use client::{Client, ClientError};
 pub use forward::{BackendFault, Forward, RelayError, forward, swallow};
 pub use reply::{Reply, ServerError};
 pub use stream::Stream;
+pub use tracking::Tracking;

@@ -7,10 +7,10 @@ use std::time::Instant;
 use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::response::Kind;
 
-use super::Session;
 use super::conversation::Flow;
 use super::exchange::Work;
 use super::lending::Destination;
+use super::{Session, identity};
 use crate::admin::metrics::{CacheOutcome, Route};
 use crate::error::SqlError;
 use crate::pool::State;
@@ -201,6 +201,7 @@ impl Session {
             self.identity.reset_variables(server.as_deref()),
         );
         self.set_state(self.shared.states.intern(state));
+        self.client.tracking = identity::tracking(server.as_deref());
         self.diagnostics = Default::default();
         self.own_variables.clear();
         self.handle.set_idle_limit(None);
@@ -293,7 +294,8 @@ impl Session {
 
     /// Tells the client that its login is complete.
     pub async fn welcome(&mut self) -> io::Result<()> {
-        self.client.send_ok().await
+        let changes = self.client.tracking.opening(self.state.schema.as_deref());
+        self.client.send_ok_with(&changes).await
     }
 }
 

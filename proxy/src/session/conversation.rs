@@ -16,7 +16,7 @@ use super::last::Last;
 use super::possessions::Possessions;
 use super::registry::{Handle, Signal};
 use super::statements::SessionStatement;
-use super::{Identity, Shared, World};
+use super::{Identity, Shared, World, identity};
 use crate::admin::metrics::{ErrorSource, Held};
 use crate::consistency::{GtidSet, Mark};
 use crate::error::SqlError;
@@ -106,7 +106,7 @@ impl Session {
     /// what an earlier session of the same connection has written.
     pub fn new(
         shared: Arc<Shared>,
-        client: Client,
+        mut client: Client,
         identity: Identity,
         handle: Arc<Handle>,
         mark: Option<Mark>,
@@ -115,6 +115,7 @@ impl Session {
         let server = world.snapshot.all().find_map(|endpoint| endpoint.server());
         let is_removed = world.config.user(&identity.user.name).is_none();
         let state = identity.initial_state(server.as_deref(), &shared.states);
+        client.tracking = identity::tracking(server.as_deref());
         handle.set_user(&identity.user.name);
         handle.set_schema(None);
         handle.set_idle_limit(None);

@@ -275,20 +275,20 @@ impl Session {
     ) -> Result<(), RelayError> {
         if self.loses_warnings(plan, reply) {
             self.last.trips += 1;
-            let packets = ask(lease, Followup::Warnings.sql()).await?;
+            let packets = ask(lease, &Followup::Warnings.sql()).await?;
             self.note_warnings(reply, packets);
         }
         if self.loses_id(plan) {
             self.last.trips += 1;
-            let packets = ask(lease, Followup::LastInsertId.sql()).await?;
-            self.note_followup(lease, Followup::LastInsertId, &packets);
+            let packets = ask(lease, &Followup::LastInsertId.sql()).await?;
+            self.note_followup(lease, &Followup::LastInsertId, &packets);
         }
         Ok(())
     }
 }
 
 /// Whether the statement may run code that its text does not show: routines and triggers.
-fn is_opaque(plan: &Plan) -> bool {
+pub(super) fn is_opaque(plan: &Plan) -> bool {
     use sql::Kind::{Call, Compound, Delete, Execute, Insert, LoadData, Replace, Unknown, Update};
     matches!(
         plan.kind,

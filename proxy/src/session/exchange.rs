@@ -12,7 +12,7 @@ use isthmus_protocol::response::Kind;
 
 use super::Session;
 use super::conversation::{Ended, Flow};
-use super::followup::{Followup, touches_ids, write_followups};
+use super::followup::{Followup, has_own_tracking, touches_ids, write_followups};
 use super::lending::Destination;
 use super::registry::Signal;
 use super::statements::Statement;
@@ -301,6 +301,7 @@ impl Session {
             hold_back_refusals: ahead.is_reader,
             is_in_read_only: self.transaction == Transaction::ReadOnly,
             statement_id,
+            has_own_tracking: has_own_tracking(plan),
             after,
         };
         let reply = relay::forward(&mut lease.stream, &mut self.client, options).await?;
@@ -375,6 +376,10 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> usize {
         let mut commands = 0;
+        if has_own_tracking(plan) {
+            lease.write_tracking_of(&self.client.tracking, out);
+            commands += 1;
+        }
         if !is_held {
             // What is there is another session's, unless it is the same by chance.
             self.has_own_id = lease.last_insert_id == Some(self.diagnostics.last_insert_id);

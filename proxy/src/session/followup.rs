@@ -1,20 +1,23 @@
 //! Questions of the proxy's own that travel in the same write as a statement, so that what the
 //! next statement may ask is known without another round trip.
 
+use std::borrow::Cow;
+
 use isthmus_protocol::lenenc::Reader;
 use isthmus_protocol::packet;
 use isthmus_protocol::response::Kind;
 
 use super::Session;
 use super::diagnostics::Conditions;
-use super::effects::ends_transaction;
+use super::effects::{ends_transaction, is_opaque};
 use crate::pool::Lease;
-use crate::relay::{self, RelayError, Reply};
+use crate::relay::{self, RelayError, Reply, Tracking};
 use crate::routing::Transaction;
-use crate::sql::{self, Holds, Place, Plan};
+use crate::sql::{self, Holds, Needs, Place, Plan};
+use crate::topology::is_carried;
 
 /// What is asked right after a statement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Followup {
     /// How the statement's warnings read. Only where another question comes behind it, which would
     /// clear them.
@@ -24,21 +27,27 @@ pub(super) enum Followup {
     LastInsertId,
     /// The value behind FOUND_ROWS() after SQL_CALC_FOUND_ROWS.
     FoundRows,
-    /// `SET NAMES … COLLATE …` does not report this.
-    Collation,
-    /// The client changed what the session tracking reports: set it as the proxy needs it.
+    /// The value of a session variable that the answer does not report: `SET NAMES … COLLATE …`
+    /// leaves out the collation, and what the client has chosen to hear may leave out all others.
+    Variable(String),
+    /// The schema, where the answer does not report it.
+    Schema,
+    /// The client's own session tracking was in force: set it as the proxy needs it.
     Tracking,
 }
 
 impl Followup {
     /// The question.
-    pub(super) fn sql(self) -> &'static str {
+    pub(super) fn sql(&self) -> Cow<'static, str> {
         match self {
-            Self::Warnings => "SHOW WARNINGS",
-            Self::LastInsertId => "SELECT LAST_INSERT_ID()",
-            Self::FoundRows => "SELECT FOUND_ROWS()",
-            Self::Collation => "SELECT @@SESSION.collation_connection",
-            Self::Tracking => "",
+            Self::Warnings => "SHOW WARNINGS".into(),
+            Self::LastInsertId => "SELECT LAST_INSERT_ID()".into(),
+            Self::FoundRows => "SELECT FOUND_ROWS()".into(),
+            Self::Variable(name) => {
+                format!("SELECT IFNULL(CAST(@@SESSION.{name} AS BINARY),'')").into()
+            }
+            Self::Schema => "SELECT CAST(DATABASE() AS BINARY)".into(),
+            Self::Tracking => "".into(),
         }
     }
 }
@@ -49,7 +58,8 @@ impl Session {
         let mut followups = Vec::new();
         let is_alone =
             self.transaction == Transaction::None && self.autocommit() && self.holds.is_empty();
-        if is_alone && (plan.holds.contains(Holds::FOUND_ROWS) || makes_ids(plan)) {
+        let has_tracking = has_own_tracking(plan) || sets_tracking(plan);
+        if is_alone && (plan.holds.contains(Holds::FOUND_ROWS) || makes_ids(plan) || has_tracking) {
             followups.push(Followup::Warnings);
         }
         if plan.holds.contains(Holds::FOUND_ROWS) {
@@ -64,13 +74,15 @@ impl Session {
             followups.push(Followup::LastInsertId);
         }
         if plan.variables.iter().any(|name| sets_collation(name)) {
-            followups.push(Followup::Collation);
+            followups.push(Followup::Variable("collation_connection".into()));
         }
-        if plan
-            .variables
-            .iter()
-            .any(|name| name.starts_with("session_track_"))
-        {
+        if sets_tracking(plan) {
+            followups.extend(unreported(plan).map(Followup::Variable));
+            if plan.is_script() {
+                followups.push(Followup::Schema);
+            }
+        }
+        if has_tracking {
             followups.push(Followup::Tracking);
         }
         followups
@@ -92,7 +104,7 @@ impl Session {
             if followup == Followup::Warnings {
                 self.note_warnings(reply, packets);
             } else {
-                self.note_followup(lease, followup, &packets);
+                self.note_followup(lease, &followup, &packets);
             }
         }
         Ok(())
@@ -108,7 +120,7 @@ impl Session {
         }
     }
 
-    pub(super) fn note_followup(&mut self, lease: &mut Lease, followup: Followup, packets: &[u8]) {
+    pub(super) fn note_followup(&mut self, lease: &mut Lease, followup: &Followup, packets: &[u8]) {
         let Some(value) = value(packets) else { return };
         let number = || {
             std::str::from_utf8(value)
@@ -126,7 +138,12 @@ impl Session {
                 self.diagnostics.found_rows = number().unwrap_or_default();
                 self.diagnostics.has_asked_found_rows = true;
             }
-            Followup::Collation => lease.note_variable("collation_connection", value),
+            Followup::Variable(name) => {
+                if !self.client.tracking.set(name, value) {
+                    lease.note_variable(name, value);
+                }
+            }
+            Followup::Schema => lease.note_schema(value),
             Followup::Warnings | Followup::Tracking => {}
         }
     }
@@ -178,11 +195,42 @@ pub(super) fn touches_ids(plan: &Plan) -> bool {
             || plan.parts.iter().any(|part| touches_ids(part)))
 }
 
+/// Whether the statement speaks of what the session tracking reports, so that it must find what the
+/// client has set. What may run code that nobody sees must not: the proxy would not hear of what
+/// that changes.
+pub(super) fn has_own_tracking(plan: &Plan) -> bool {
+    plan.needs.contains(Needs::SESSION_TRACKING) && !is_opaque(plan)
+}
+
+fn sets_tracking(plan: &Plan) -> bool {
+    let is_tracking = |name: &String| name.starts_with(Tracking::PREFIX);
+    plan.variables.iter().any(is_tracking)
+}
+
+/// The variables of the session that the statement sets, as the proxy may be told of none.
+fn unreported(plan: &Plan) -> impl Iterator<Item = String> {
+    let charsets = [
+        "character_set_client",
+        "character_set_connection",
+        "character_set_results",
+    ];
+    let sets_charsets = plan.variables.iter().any(|name| is_charsets(name));
+    let charsets = charsets.into_iter().filter(move |_| sets_charsets);
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let names = plan.variables.iter().filter(move |name| {
+        !is_charsets(name)
+            && name.bytes().all(is_word)
+            && (is_carried(name) || name.starts_with(Tracking::PREFIX))
+    });
+    charsets.map(str::to_owned).chain(names.cloned())
+}
+
+fn is_charsets(name: &str) -> bool {
+    matches!(name, "names" | "character set")
+}
+
 fn sets_collation(name: &str) -> bool {
-    matches!(
-        name,
-        "names" | "character set" | "character_set_connection" | "collation_connection"
-    )
+    is_charsets(name) || matches!(name, "character_set_connection" | "collation_connection")
 }
 
 /// Reads the answer to a question of the proxy's own: the packets before its terminator.

@@ -7,6 +7,7 @@ use isthmus_protocol::handshake::Attributes;
 
 use crate::config::User;
 use crate::pool::{State, StateTable, Variables};
+use crate::relay::Tracking;
 use crate::topology::Server;
 
 /// The outcome of a login.
@@ -89,4 +90,13 @@ impl Identity {
             variables.insert("sql_mode".into(), mode.into_bytes().into());
         }
     }
+}
+
+/// What a client of this server wants to hear of changes in its session, before it has said so.
+pub(super) fn tracking(server: Option<&Server>) -> Tracking {
+    let mut tracking = Tracking::default();
+    for (name, value) in server.iter().flat_map(|server| &server.session_tracking) {
+        tracking.set(name, value.as_bytes());
+    }
+    tracking
 }

@@ -165,6 +165,9 @@ impl Facts {
                 self.previous = true;
             }
             b"pseudo_thread_id" => self.needs |= Needs::CONNECTION_ID,
+            name if name.starts_with(servers::SESSION_TRACKING) => {
+                self.needs |= Needs::SESSION_TRACKING
+            }
             name if servers::tells_servers_apart(name) => {
                 self.forbid("it asks for a variable that tells servers apart");
             }
@@ -186,6 +189,9 @@ impl Facts {
     }
 
     fn table(&mut self, word: &Word<'_>) {
+        if servers::lists_variables(word.lower()) {
+            self.needs |= Needs::SESSION_TRACKING;
+        }
         if servers::is_own_table(word.lower()) {
             self.forbid("it reads a table that speaks of one server");
         }

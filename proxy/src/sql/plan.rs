@@ -356,6 +356,8 @@ bitflags! {
         const CONNECTION_ID = 1 << 4;
         /// It reads a user variable.
         const USER_VARIABLE = 1 << 5;
+        /// It asks for or sets what the session tracking reports: `@@session_track_…`.
+        const SESSION_TRACKING = 1 << 6;
     }
 }
 

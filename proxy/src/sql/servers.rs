@@ -24,6 +24,25 @@ pub(super) fn pattern_tells_servers_apart(pattern: &[u8]) -> bool {
         })
 }
 
+/// True if a pattern of `LIKE`, or a name, speaks of what the session tracking reports.
+pub(super) fn pattern_tells_tracking(pattern: &[u8]) -> bool {
+    let pattern = pattern.to_ascii_lowercase();
+    TRACKING
+        .iter()
+        .any(|name| is_like(name.as_bytes(), &pattern))
+}
+
+/// What the names of the variables begin with that say what the session tracking reports.
+pub(super) const SESSION_TRACKING: &[u8] = b"session_track_";
+
+const TRACKING: [&str; 5] = [
+    "session_track_gtids",
+    "session_track_schema",
+    "session_track_state_change",
+    "session_track_system_variables",
+    "session_track_transaction_info",
+];
+
 const VARIABLES: &[&str] = &[
     "hostname",
     "innodb_read_only",
@@ -118,6 +137,14 @@ pub(super) fn speaks_of_one_server(schema: &[u8], table: &[u8]) -> bool {
         ]),
         _ => false,
     }
+}
+
+/// True for a table, in lower case, that lists the session's variables.
+pub(super) fn lists_variables(table: &[u8]) -> bool {
+    matches!(
+        table,
+        b"session_variables" | b"system_variables" | b"variables_by_thread"
+    )
 }
 
 /// True for a name that only a provider's own status table has, with or without schema.

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::classify::{DEEPEST, characteristics, statement};
 use super::facts::{Facts, Scope};
 use super::lexer::TokenKind;
-use super::plan::{Holds, Kind, Place, Plan, TransactionEffect};
+use super::plan::{Holds, Kind, Needs, Place, Plan, TransactionEffect};
+use super::servers;
 use super::words::{Word, Words};
 
 /// The plan of the words behind `SET`.
@@ -162,6 +163,10 @@ fn assignments(rest: Words<'_>) -> Plan {
     let mut plan = Plan::new(Kind::Set, place, reason).holding(summary.holds);
     plan.marks = !facts.unknown_functions.is_empty() || facts.sequence || summary.misread;
     facts.holds.remove(Holds::FOUND_ROWS);
+    let is_tracking = |name: &String| name.as_bytes().starts_with(servers::SESSION_TRACKING);
+    if summary.variables.iter().any(is_tracking) {
+        facts.needs |= Needs::SESSION_TRACKING;
+    }
     plan.variables = summary.variables;
     plan.transaction = summary.transaction;
     plan.with_facts(facts)

@@ -93,25 +93,44 @@ fn schema(all: Words<'_>) -> Plan {
 }
 
 fn variables(all: Words<'_>) -> Plan {
-    let mut words = all;
+    let patterns = patterns(all);
+    let facts = Facts::gather(all, Scope::Other);
+    let tells_servers_apart = patterns.iter().any(|pattern| match pattern {
+        Some(pattern) => servers::pattern_tells_servers_apart(pattern),
+        None => true,
+    });
+    let mut plan = if tells_servers_apart {
+        Plan::new(
+            Kind::Show,
+            Place::Writer,
+            "it asks for a variable that tells servers apart",
+        )
+    } else {
+        read(
+            Kind::Show,
+            facts,
+            "it asks for variables, which are the same with the session's state in force",
+        )
+    };
+    let tells_tracking = patterns.iter().any(|pattern| match pattern {
+        Some(pattern) => servers::pattern_tells_tracking(pattern),
+        None => true,
+    });
+    if patterns.is_empty() || tells_tracking {
+        plan.needs |= Needs::SESSION_TRACKING;
+    }
+    plan
+}
+
+/// The strings in a statement; `None` for one whose value is not certain, as neighbouring strings
+/// are one string.
+fn patterns(mut words: Words<'_>) -> Vec<Option<Vec<u8>>> {
+    let mut patterns = Vec::new();
     while let Some(word) = words.next() {
-        if word.kind != TokenKind::Text {
-            continue;
-        }
-        // Neighbouring strings are one string.
-        let alone = words.peek().is_none_or(|next| next.kind != TokenKind::Text);
-        let plain = words.string(&word).filter(|_| alone);
-        if plain.is_none_or(|name| servers::pattern_tells_servers_apart(&name)) {
-            return Plan::new(
-                Kind::Show,
-                Place::Writer,
-                "it asks for a variable that tells servers apart",
-            );
+        if word.kind == TokenKind::Text {
+            let alone = words.peek().is_none_or(|next| next.kind != TokenKind::Text);
+            patterns.push(words.string(&word).filter(|_| alone));
         }
     }
-    read(
-        Kind::Show,
-        Facts::gather(all, Scope::Other),
-        "it asks for variables, which are the same with the session's state in force",
-    )
+    patterns
 }

@@ -12,5 +12,5 @@ mod snapshot;
 pub use endpoint::{Endpoint, SignOfLife};
 pub use monitor::watch;
 pub use query::{QueryError, connect};
-pub use server::Server;
+pub use server::{Server, is_carried};
 pub use snapshot::Snapshot;

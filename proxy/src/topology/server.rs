@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable;
 use super::QueryError;
 
 /// Session variables whose change says nothing about the session, or that change by themselves.
-const NOT_TRACKED: [&str; 26] = [
+const NOT_CARRIED: [&str; 20] = [
     "error_count",
     "external_user",
     "gtid_next",
@@ -26,17 +26,27 @@ const NOT_TRACKED: [&str; 26] = [
     "rand_seed1",
     "rand_seed2",
     "resultset_metadata",
-    "session_track_gtids",
-    "session_track_schema",
-    "session_track_state_change",
-    "session_track_system_variables",
-    "session_track_transaction_info",
     "skip_replication",
     "sql_log_bin",
-    "statement_id",
     "timestamp",
     "warning_count",
 ];
+
+/// Of those that say what the session tracking reports, the one that is a session's like any other:
+/// the proxy needs the rest for itself.
+const CARRIED_TRACKING: &str = "session_track_transaction_info";
+
+/// Changes with every statement.
+const STATEMENT_ID: &str = "statement_id";
+
+/// Whether a session's value of this variable, whose name is in lower case, goes with the session
+/// to its next connection.
+pub fn is_carried(variable: &str) -> bool {
+    match variable.strip_prefix("session_track_") {
+        Some(_) => variable == CARRIED_TRACKING,
+        None => variable != STATEMENT_ID && !NOT_CARRIED.contains(&variable),
+    }
+}
 
 /// How long the server may take to answer all of it.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +68,8 @@ pub struct Server {
     pub sql_mode: String,
     /// Names of the variables to be tracked, separated by commas.
     pub tracked_variables: String,
+    /// What sessions begin with of the variables that say what the session tracking reports.
+    pub session_tracking: Vec<(String, String)>,
 }
 
 impl Server {
@@ -88,6 +100,9 @@ impl Server {
         let collations: Vec<(u64, String, String)> = connection.query(collations).await?;
         let variables: Vec<(String, Option<Vec<u8>>)> =
             connection.query("SHOW SESSION VARIABLES").await?;
+        let session_tracking = connection
+            .query("SHOW GLOBAL VARIABLES LIKE 'session\\_track\\_%'")
+            .await?;
         let sql_mode = first(connection, "SELECT @@global.sql_mode").await?;
         Ok(Self {
             has_query_attributes: !is_mariadb && connection.server_version() >= (8, 0, 23),
@@ -99,6 +114,7 @@ impl Server {
                 .filter_map(|(id, charset, name)| Some((u16::try_from(id).ok()?, (charset, name))))
                 .collect(),
             sql_mode,
+            session_tracking,
             tracked_variables: tracked(variables.into_iter().map(|(name, _)| name), is_mariadb),
         })
     }
@@ -122,10 +138,17 @@ async fn first<T: mysql_async::prelude::FromValue + Send + Sync + 'static>(
     value.ok_or_else(|| mysql_async::Error::Other(format!("{query} returned no row").into()).into())
 }
 
+/// Whether the server reports a change of it: those that are not carried too, for clients that ask
+/// to hear of them.
+fn is_tracked(name: &str) -> bool {
+    name == CARRIED_TRACKING
+        || (name != STATEMENT_ID && name != "last_gtid" && !name.starts_with("session_track_"))
+}
+
 fn tracked(names: impl Iterator<Item = String>, is_mariadb: bool) -> String {
     let mut names: Vec<String> = names
         .map(|name| name.to_ascii_lowercase())
-        .filter(|name| !NOT_TRACKED.contains(&name.as_str()))
+        .filter(|name| is_tracked(name))
         .collect();
     if is_mariadb {
         names.push("last_gtid".into());
@@ -138,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_change_by_themselves_are_left_out() {
+    fn what_changes_with_every_statement_is_left_out() {
         let names = ["SQL_MODE", "statement_id", "time_zone"].map(String::from);
         assert_eq!(
             tracked(names.clone().into_iter(), false),
