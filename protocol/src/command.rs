@@ -213,6 +213,14 @@ impl<'a> Execute<'a> {
         Ok(())
     }
 
+    /// Whether each of so many parameters is NULL.
+    pub fn has_only_nulls(&self, params: usize) -> bool {
+        (0..params).all(|index| {
+            let bits = self.null_bitmap.get(index / 8).copied().unwrap_or_default();
+            bits & (1 << (index % 8)) != 0
+        })
+    }
+
     /// Appends the payload for the backend's `statement_id`, always with the
     /// parameters' `types` (the present ones or the remembered), which a
     /// statement without parameters ignores. Where the backend does not take

@@ -29,6 +29,9 @@ pub enum ProtocolError {
         /// The sequence id in the packet's header.
         found: u8,
     },
+    /// A compressed packet does not hold what its header says.
+    #[error("a compressed packet that does not hold what its header says")]
+    Uncompressible,
     /// Something is larger than the receiver or the format allows.
     #[error("{what} of {size} bytes is over the limit of {limit} bytes")]
     TooLarge {

@@ -3,6 +3,7 @@
 //! | module | what lives there |
 //! | --- | --- |
 //! | [`packet`] | headers, framing, splitting and joining of large messages |
+//! | [`compression`] | packets in compressed frames |
 //! | [`lenenc`] | the basic data types: integers and strings |
 //! | [`capabilities`], [`status`] | the flags both sides exchange |
 //! | [`handshake`] | greeting, TLS request, login, change of user, authentication switch |
@@ -35,6 +36,7 @@ pub mod auth;
 pub mod capabilities;
 pub mod column;
 pub mod command;
+pub mod compression;
 pub mod error;
 pub mod error_packet;
 pub mod handshake;

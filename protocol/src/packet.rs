@@ -101,6 +101,8 @@ pub fn put_with(out: &mut Vec<u8>, sequence: u8, write: impl FnOnce(&mut Vec<u8>
 #[derive(Clone, Debug)]
 pub struct Assembler {
     limit: usize,
+    /// Whether sequence ids count for nothing.
+    ignores_order: bool,
     /// Bytes of whole packets already walked, headers included.
     framed: usize,
     /// Bytes of payload in them.
@@ -134,6 +136,7 @@ impl Assembler {
     pub fn with_limit(limit: usize) -> Self {
         Self {
             limit,
+            ignores_order: false,
             framed: 0,
             payload: 0,
             due: None,
@@ -149,6 +152,12 @@ impl Assembler {
     /// smaller one than a client who has logged in.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// Whether a message's packets may have any sequence ids: those inside
+    /// compressed frames do. [`renumber`] puts them right.
+    pub fn ignore_order(&mut self, ignore: bool) {
+        self.ignores_order = ignore;
     }
 
     /// Looks at `buf`, which begins with the message's first header and holds
@@ -175,6 +184,7 @@ impl Assembler {
             };
             if let Some(expected) = self.due
                 && expected != header.sequence
+                && !self.ignores_order
             {
                 return Err(ProtocolError::OutOfOrder {
                     expected,
@@ -197,7 +207,7 @@ impl Assembler {
             }
             let framed = self.framed + packet;
             if !header.is_continued() {
-                *self = Self::with_limit(self.limit);
+                (self.framed, self.payload, self.due) = (0, 0, None);
                 return Ok(Progress::Complete {
                     framed,
                     payload,
@@ -215,6 +225,43 @@ impl Default for Assembler {
     fn default() -> Self {
         Self::with_limit(usize::MAX)
     }
+}
+
+/// Gives the packets of the message in `framed` the sequence ids from 0 on.
+/// Returns the last one.
+pub fn renumber(framed: &mut [u8]) -> u8 {
+    let mut sequence = 0;
+    let mut rest = framed;
+    while let Some(header) = Header::parse(rest) {
+        if let Some(place) = rest.get_mut(HEADER_LEN - 1) {
+            *place = sequence;
+        }
+        if !header.is_continued() {
+            break;
+        }
+        rest = rest
+            .get_mut(HEADER_LEN + header.length..)
+            .unwrap_or_default();
+        sequence = sequence.wrapping_add(1);
+    }
+    sequence
+}
+
+/// The sequence id of the last packet of the whole message in `framed`, whose
+/// first is 0.
+pub fn last_sequence(framed: &[u8]) -> u8 {
+    let full = framed.len().saturating_sub(1) / (HEADER_LEN + MAX_PAYLOAD);
+    full.to_le_bytes()[0]
+}
+
+/// The payloads of packets that follow each other, up to one that is cut off.
+pub fn payloads(mut packets: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let header = Header::parse(packets)?;
+        let (packet, rest) = packets.split_at_checked(HEADER_LEN + header.length)?;
+        packets = rest;
+        packet.get(HEADER_LEN..)
+    })
 }
 
 /// The payload of the message in `framed`, which [`Assembler`] found complete:
@@ -244,6 +291,21 @@ fn split_packet(framed: &[u8]) -> Option<(Header, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_packet_is_known_from_the_length() {
+        for length in [
+            1,
+            MAX_PAYLOAD - 1,
+            MAX_PAYLOAD,
+            MAX_PAYLOAD + 1,
+            2 * MAX_PAYLOAD,
+        ] {
+            let mut framed = Vec::new();
+            let next = put(&mut framed, 0, &vec![0; length]);
+            assert_eq!(last_sequence(&framed), next - 1, "{length} bytes");
+        }
+    }
 
     #[test]
     fn headers() {
@@ -341,6 +403,28 @@ mod tests {
                 found: 2
             })
         );
+    }
+
+    #[test]
+    fn packets_are_put_in_order() {
+        let mut ordered = Vec::new();
+        put(&mut ordered, 0, &vec![0; 2 * MAX_PAYLOAD + 1]);
+        let mut framed = ordered.clone();
+        for (index, sequence) in [3, 0, 9].into_iter().enumerate() {
+            framed[index * (HEADER_LEN + MAX_PAYLOAD) + 3] = sequence;
+        }
+        let mut assembler = Assembler::default();
+        assembler.ignore_order(true);
+        for _ in 0..2 {
+            let progress = assembler.advance(&framed).unwrap();
+            assert!(matches!(progress, Progress::Complete { sequence: 9, .. }));
+        }
+        assert_eq!(renumber(&mut framed), 2);
+        assert!(framed == ordered);
+        assert_eq!(renumber(&mut []), 0);
+        let mut part = [0xFF, 0xFF, 0xFF, 7, 1];
+        assert_eq!(renumber(&mut part), 1);
+        assert_eq!(part, [0xFF, 0xFF, 0xFF, 0, 1]);
     }
 
     #[test]

@@ -60,6 +60,10 @@ pub struct Response {
     pub sequence_shift: u8,
     /// The rows that have gone by, in all result sets together.
     pub rows: u64,
+    /// The connection is compressed. Its server begins the count of packets
+    /// anew where it likes, so they are not checked; the shift makes up for
+    /// every such place.
+    pub is_compressed: bool,
     kind: Kind,
     state: State,
     /// The sequence id of the next packet, as the backend counts.
@@ -105,8 +109,9 @@ pub enum Piece {
         len: usize,
     },
     /// A complete request for a file. The caller sends what the client
-    /// uploads; then the response goes on with OK or ERR, whose sequence id
-    /// follows the upload's and is not checked.
+    /// uploads and says so ([`Response::uploaded`]); then the response goes on
+    /// with OK or ERR, whose sequence id follows the upload's and is not
+    /// checked.
     LocalInfile {
         /// Its size.
         len: usize,
@@ -130,6 +135,7 @@ impl Response {
         Self {
             sequence_shift: 0,
             rows: 0,
+            is_compressed: false,
             kind,
             state: match kind {
                 Kind::Query => State::Result,
@@ -170,6 +176,12 @@ impl Response {
     /// The sequence id, before the shift, of the packet that is due next.
     pub fn next_sequence(&self) -> u8 {
         self.due
+    }
+
+    /// Notes that the client's file has been sent, and the sequence id behind
+    /// it, as the backend counts.
+    pub fn uploaded(&mut self, next: u8) {
+        self.due = next;
     }
 
     /// True between the first and the last byte of a message.
@@ -265,6 +277,12 @@ impl Response {
         let Some(header) = Header::parse(buf) else {
             return Ok(Piece::NeedMore);
         };
+        if header.sequence != self.due && self.is_compressed {
+            let gap = self.due.wrapping_sub(header.sequence);
+            self.sequence_shift = self.sequence_shift.wrapping_add(gap);
+            self.due = header.sequence;
+            return self.next(buf);
+        }
         if header.sequence != self.due && self.state != State::AfterUpload {
             return Err(ProtocolError::OutOfOrder {
                 expected: self.due,

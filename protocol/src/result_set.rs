@@ -27,6 +27,8 @@ pub enum Value {
     Text(Vec<u8>),
     /// For [`ColumnDefinition::integer`].
     Integer(i64),
+    /// For columns of four bytes.
+    Small(i32),
     /// For [`ColumnDefinition::double`].
     Double(f64),
 }
@@ -158,6 +160,7 @@ fn put_text_row(out: &mut Vec<u8>, row: &[Value]) {
             Value::Null => out.push(lenenc::NULL),
             Value::Text(text) => put_bytes(out, text),
             Value::Integer(number) => put_bytes(out, number.to_string().as_bytes()),
+            Value::Small(number) => put_bytes(out, number.to_string().as_bytes()),
             Value::Double(number) => put_bytes(out, number.to_string().as_bytes()),
         }
     }
@@ -182,6 +185,7 @@ fn put_binary_row(out: &mut Vec<u8>, row: &[Value]) {
             Value::Null => {}
             Value::Text(text) => put_bytes(out, text),
             Value::Integer(number) => out.extend_from_slice(&number.to_le_bytes()),
+            Value::Small(number) => out.extend_from_slice(&number.to_le_bytes()),
             Value::Double(number) => out.extend_from_slice(&number.to_le_bytes()),
         }
     }

@@ -395,6 +395,48 @@ fn the_shift_keeps_packets_numbered() {
     }
 }
 
+/// On a compressed connection a server begins to count anew where it sends a frame.
+#[test]
+fn a_compressed_server_counts_as_it_likes() {
+    let results = [
+        &b"\x01"[..],
+        b"column",
+        b"\xFE\0\0\x0A\0\0\0",
+        b"\x01",
+        b"column",
+        b"row",
+        b"row",
+        b"\xFE\0\0\x02\0\0\0",
+    ];
+    let mut expected = Vec::new();
+    let mut sent = Vec::new();
+    for (index, payload) in results.iter().enumerate() {
+        put(&mut expected, index as u8 + 5, payload);
+        put(&mut sent, [1, 2, 3, 2, 3, 4, 9, 0][index], payload);
+    }
+    let mut response = Response::new(Kind::Query);
+    response.is_compressed = true;
+    response.sequence_shift = 4;
+    let (events, end) = feed(&mut response, &sent, &[]);
+    assert_eq!(end, End::Over { left: 0 });
+    let bytes = |event: &Event| match event {
+        Event::Run(bytes) | Event::Ok { bytes, .. } => bytes.clone(),
+        _ => Vec::new(),
+    };
+    assert_eq!(events.iter().flat_map(bytes).collect::<Vec<u8>>(), expected);
+    assert_eq!(response.rows, 2);
+
+    // Behind an upload of 3 packets, which the client has counted.
+    let mut response = Response::new(Kind::Query);
+    response.is_compressed = true;
+    let mut request = b"\x02\0\0\x01\xFBf".to_vec();
+    response.next(&mut request).unwrap();
+    response.uploaded(5);
+    let mut ok = b"\x07\0\0\x09\0\0\0\x02\0\0\0".to_vec();
+    response.next(&mut ok).unwrap();
+    assert_eq!(ok[3], 5);
+}
+
 #[test]
 fn huge_rows_stream() {
     // Text values whose length takes 8 bytes begin with 0xFE, like an end; and

@@ -99,12 +99,39 @@ impl SqlError {
         )
     }
 
+    /// 4031: the client was silent for longer than its own wait_timeout, in the words of a server.
+    pub fn own_idle() -> Self {
+        Self::new(
+            4031,
+            "HY000",
+            "The client was disconnected by the server because of inactivity. See wait_timeout and interactive_timeout for configuring this behavior.",
+        )
+    }
+
     /// 4031: the client was silent for longer than timeouts.idle.
     pub fn idle() -> Self {
         Self::new(
             4031,
             "HY000",
             "The client was disconnected by Isthmus because of inactivity; raise timeouts.idle or connect again",
+        )
+    }
+
+    /// 1153: a user variable cannot follow the session from a reader to other connections.
+    pub fn variable_too_long() -> Self {
+        Self::new(
+            1153,
+            "08S01",
+            "A reader assigned a user variable that is too long to be carried to other connections; put /* isthmus:writer */ before the statement",
+        )
+    }
+
+    /// 3169: a routine took a user lock that the session did not keep its connection for.
+    pub fn lost_lock() -> Self {
+        Self::new(
+            3169,
+            "HY000",
+            "A stored routine took a user lock, which was not known of this statement and is released: the connection ends. Connect again: from now on the statement keeps its connection",
         )
     }
 
@@ -122,6 +149,25 @@ impl SqlError {
     /// 1156: a packet came with a sequence id that does not follow.
     pub fn out_of_order() -> Self {
         Self::new(1156, "08S01", "Got packets out of order")
+    }
+
+    /// 1317: the session was killed while it waited.
+    pub fn interrupted() -> Self {
+        Self::new(1317, "70100", "Query execution was interrupted")
+    }
+
+    /// 1157: a compressed packet that does not hold what it says.
+    pub fn uncompressible() -> Self {
+        Self::new(1157, "08S01", "Couldn't uncompress communication packet")
+    }
+
+    /// 3923: a zstd level that does not exist, in the server's words.
+    pub fn compression_level() -> Self {
+        Self::new(
+            3923,
+            "HY000",
+            "Invalid zstd compression level for algorithm 'zstd'.",
+        )
     }
 
     /// 1835: a packet whose content does not follow the protocol.
@@ -170,6 +216,36 @@ impl SqlError {
             1243,
             "HY000",
             format!("Unknown prepared statement handler ({id}) given to {command}"),
+        )
+    }
+
+    /// 1210: COM_STMT_SEND_LONG_DATA was for a parameter that the statement does not have, in the
+    /// server's words.
+    pub fn no_such_parameter(is_mariadb: bool) -> Self {
+        let place = match is_mariadb {
+            true => "mysqld_stmt_send_long_data",
+            false => "mysql_stmt_precheck",
+        };
+        Self::new(1210, "HY000", format!("Incorrect arguments to {place}"))
+    }
+
+    /// A COM_STMT_EXECUTE without what its parameters need, in the server's words: 1210 or 1835.
+    pub fn malformed_execution(is_mariadb: bool) -> Self {
+        match is_mariadb {
+            true => Self::new(1210, "HY000", "Incorrect arguments to mysqld_stmt_execute"),
+            false => Self::new(1835, "HY000", "Malformed communication packet."),
+        }
+    }
+
+    /// 1105: COM_STMT_SEND_LONG_DATA brought more than limits.max_allowed_packet, in bytes. Servers
+    /// begin the sentence alike.
+    pub fn long_data_too_long(limit: usize) -> Self {
+        Self::new(
+            1105,
+            "HY000",
+            format!(
+                "Parameter of prepared statement which is set through mysql_send_long_data() is longer than 'max_allowed_packet' bytes: Isthmus takes {limit} for all parameters of a statement; raise limits.max_allowed_packet"
+            ),
         )
     }
 

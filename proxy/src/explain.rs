@@ -140,9 +140,19 @@ impl<'a> Walk<'a> {
         match (plan.kind, name) {
             (Kind::Prepare, Some(name)) => {
                 self.prepared.insert(name, prepared.inner.clone());
+                if let Some(inner) = &prepared.inner {
+                    return Arc::new(inner.preparation());
+                }
             }
             (Kind::Deallocate, Some(name)) => {
-                self.prepared.remove(&name);
+                if let Some(Some(_)) = self.prepared.remove(&name) {
+                    return Arc::new(Plan {
+                        place: Place::Proxy,
+                        releases: Releases::empty(),
+                        reason: "the proxy has the session's textual prepared statements".into(),
+                        ..Plan::clone(plan)
+                    });
+                }
             }
             (Kind::Execute, Some(name)) => {
                 if let Some(Some(inner)) = self.prepared.get(&name) {
@@ -164,6 +174,7 @@ impl<'a> Walk<'a> {
             transaction: self.transaction,
             autocommit: self.autocommit,
             holds,
+            reads_ahead: false,
             pinned: false,
             allowed_functions: self.allowed_functions,
         };
@@ -239,7 +250,7 @@ impl<'a> Walk<'a> {
     fn follow_holds(&mut self, plan: &Plan) {
         self.holds |= plan
             .holds
-            .difference(Holds::TRANSACTION | Holds::FOUND_ROWS | Holds::NEXT_TRANSACTION);
+            .difference(Holds::TRANSACTION | Holds::NEXT_TRANSACTION);
         self.temporary_tables += usize::from(plan.holds.contains(Holds::TEMPORARY_TABLE));
         self.handlers += usize::from(plan.kind == Kind::HandlerOpen);
         self.user_locks += usize::from(plan.holds.contains(Holds::USER_LOCK));

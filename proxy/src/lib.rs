@@ -14,6 +14,7 @@ pub mod routing;
 pub mod rsa;
 pub mod server;
 pub mod session;
+pub mod setup;
 pub mod sql;
 pub mod tls;
 pub mod topology;

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use isthmus::config::{Config, LogFormat};
+use isthmus::config::{Config, Credentials, LogFormat, Secret};
 use isthmus::server::Server;
 use isthmus::sql::Dialect;
+use isthmus::tls;
+use isthmus::topology::Snapshot;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -44,6 +46,21 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Make the heartbeat table on the writer, and print the rights that are needed.
+    ///
+    /// Runs the same statements however often it is called. Where the login may not make the
+    /// table, it prints them for somebody who may, and exits with 1.
+    Setup {
+        /// The configuration file, in TOML.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The MySQL user that makes the table; without it, the monitoring user.
+        #[arg(long, value_name = "NAME", requires = "password_env")]
+        user: Option<String>,
+        /// The environment variable with that user's password.
+        #[arg(long, value_name = "VARIABLE", requires = "user")]
+        password_env: Option<String>,
+    },
     /// Tell where statements would go, and why.
     ///
     /// The same code decides as for clients. Without a configuration: a writer and a reader, and a
@@ -65,6 +82,11 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve { config } => serve(&config),
         Command::Check { config } => check(&config),
+        Command::Setup {
+            config,
+            user,
+            password_env,
+        } => setup(&config, user.zip(password_env)),
         Command::Explain { config, json, sql } => explain(config.as_deref(), json, &sql),
     };
     match result {
@@ -79,7 +101,41 @@ fn main() -> ExitCode {
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn check(path: &Path) -> Outcome {
-    print(&Config::load(path)?.masked_toml())
+    print(&load(path)?.masked_toml())
+}
+
+/// A configuration that a proxy can be started with.
+fn load(path: &Path) -> Result<Config, Box<dyn std::error::Error>> {
+    let config = Config::load(path)?;
+    // What the files hold that they name.
+    config
+        .listen
+        .tls
+        .as_ref()
+        .map(tls::server_config)
+        .transpose()?;
+    Snapshot::build(&config, &Snapshot::default())?;
+    Ok(config)
+}
+
+fn setup(path: &Path, login: Option<(String, String)>) -> Outcome {
+    let config = Config::load(path)?;
+    let login = match login {
+        Some((user, variable)) => {
+            let password = std::env::var(&variable)
+                .map_err(|error| format!("environment variable {variable}: {error}"))?;
+            Credentials {
+                user,
+                password: Secret::new(password),
+            }
+        }
+        None => config.monitor.credentials.clone(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let report = runtime.block_on(isthmus::setup::setup(&config, &login))?;
+    print(&report)
 }
 
 fn explain(config: Option<&Path>, json: bool, sql: &str) -> Outcome {
@@ -110,7 +166,7 @@ fn print(text: &str) -> Outcome {
 }
 
 fn serve(path: &Path) -> Outcome {
-    let config = Config::load(path)?;
+    let config = load(path)?;
     let set_log_level = start_log(&config)?;
     let workers = match config.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),

@@ -12,12 +12,12 @@ use tokio::task::AbortHandle;
 use crate::admin::metrics::ReloadOutcome;
 use crate::admin::{self, AdminState, Metrics};
 use crate::config::{Config, ConfigError};
-use crate::consistency::{Ledger, Reader, follow};
-use crate::listener::{self, Listener};
+use crate::consistency::{Heartbeat, Ledger, Reader, follow, sample};
+use crate::listener::{self, Listener, RefusalLog};
 use crate::rsa::{RsaError, RsaKey};
 use crate::session::{Shared, Signal, World};
 use crate::tls::{self, TlsError};
-use crate::topology::{self, Snapshot};
+use crate::topology::{self, Snapshot, Trail, Watch};
 
 /// How often silent clients and old connections are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,6 +44,9 @@ pub enum StartError {
     /// A certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
     /// No key for logins without TLS could be made.
     #[error(transparent)]
     Rsa(#[from] RsaError),
@@ -115,7 +118,7 @@ impl Server {
             .map(tls::server_config)
             .transpose()?;
         let rsa = RsaKey::generate()?;
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::new(draw_number()?));
         let snapshot = Snapshot::build(&config, &Snapshot::default())?;
         let readers = ledger.follow(&snapshot.readers);
         let world = World {
@@ -130,6 +133,7 @@ impl Server {
             shared,
             tls: tls.into(),
             rsa,
+            refusals: RefusalLog::default(),
         });
         let addresses: Vec<SocketAddr> = sockets
             .iter()
@@ -333,24 +337,36 @@ impl Server {
 fn start_world(world: &World, ledger: &Arc<Ledger>) -> Vec<AbortOnDrop> {
     let config = &world.config;
     let writer = world.snapshot.writer.as_ref();
+    let trail = Arc::new(Trail::default());
     let monitors = world.snapshot.all().map(|endpoint| {
         let is_writer = writer.is_some_and(|writer| Arc::ptr_eq(writer, endpoint));
-        spawn(topology::watch(
-            endpoint.clone(),
-            config.monitor.clone(),
+        let settings = config.endpoints.iter().find(|one| endpoint.is(one));
+        let watch = Watch {
+            endpoint: endpoint.clone(),
+            settings: config.monitor.clone(),
             is_writer,
-        ))
+            max_lag: settings.and_then(|settings| settings.max_lag),
+            trail: trail.clone(),
+        };
+        spawn(topology::watch(watch))
+    });
+    let login = &config.monitor.credentials;
+    let heartbeat = Heartbeat::new(&config.consistency.heartbeat_table, ledger.proxy());
+    let sampler = writer.map(|writer| {
+        let (ledger, writer) = (ledger.clone(), writer.clone());
+        spawn(sample(ledger, writer, login.clone(), heartbeat.clone()))
     });
     let followers = world.readers.iter().filter_map(|reader: &Arc<Reader>| {
         Some(spawn(follow(
             ledger.clone(),
             reader.clone(),
             writer?.clone(),
-            config.monitor.credentials.clone(),
+            login.clone(),
             config.consistency.clone(),
+            heartbeat.clone(),
         )))
     });
-    monitors.chain(followers).collect()
+    monitors.chain(sampler).chain(followers).collect()
 }
 
 /// Ends silent sessions and closes old connections, again and again.
@@ -359,7 +375,7 @@ async fn sweep(shared: Arc<Shared>) {
         tokio::time::sleep(SWEEP_INTERVAL).await;
         let world = shared.world.load_full();
         shared.sessions.end_idle(world.config.timeouts.idle);
-        shared.pools.prune(world.config.pool.idle_timeout);
+        shared.pools.tend(world.config.pool.idle_timeout);
         measure(&shared, &world);
     }
 }
@@ -383,6 +399,13 @@ fn measure(shared: &Shared, world: &World) {
             .seen_through_age_seconds
             .set(shared.ledger.age(reader).as_secs_f64());
     }
+    let sources = world.readers.iter().filter_map(|reader| {
+        let choice = reader.choice()?;
+        let name = reader.endpoint.name.as_str();
+        Some((name, choice.source, choice.reason.as_str()))
+    });
+    let sources: Vec<_> = sources.collect();
+    shared.metrics.show_sources(&sources);
 }
 
 /// Reloads when the file has changed.
@@ -407,6 +430,13 @@ async fn watch_file(server: std::sync::Weak<Server>, path: PathBuf) {
 async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = tokio::fs::metadata(path).await.ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// A number that no other proxy has.
+fn draw_number() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| StartError::Random)?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 fn bind_all(config: &Config) -> Result<Vec<TcpListener>, StartError> {

@@ -3,11 +3,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,12 +20,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use super::Metrics;
 use super::request_origin::may_change;
 
-/// Connections served at a time; more of them wait to be accepted.
+/// Connections served at a time; beyond that a new one takes the place of an old one.
 const MAX_CONNECTIONS: usize = 32;
 /// How long a client may take to send the head of its request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,23 +69,62 @@ impl fmt::Debug for AdminState {
 /// | `GET /readyz` | 200, or 503 with the reason |
 /// | `POST /api/reload` | 200 `{"applied":true,"changes":[…]}` or 422 `{"applied":false,"error":"…"}` |
 pub async fn serve(listener: TcpListener, state: Arc<AdminState>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = tokio::task::JoinSet::new();
+    serve_within(listener, state, HEAD_TIMEOUT).await;
+}
+
+async fn serve_within(listener: TcpListener, state: Arc<AdminState>, head_timeout: Duration) {
+    let mut guests = Guests::default();
     loop {
-        // The semaphore is never closed.
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
-        };
-        while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
+                let has_asked = Arc::new(AtomicBool::new(false));
                 let state = state.clone();
-                connections.spawn(async move {
-                    serve_connection(stream, state, HEAD_TIMEOUT).await;
-                    drop(slot);
-                });
+                guests.welcome(
+                    has_asked.clone(),
+                    serve_connection(stream, state, has_asked, head_timeout),
+                );
             }
             Err(error) => pause(error).await,
+        }
+    }
+}
+
+/// The connections, the oldest first. Clients that say nothing, or read nothing, must not keep
+/// operators out: nobody waits for a place.
+#[derive(Default)]
+struct Guests {
+    connections: VecDeque<Guest>,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+struct Guest {
+    /// Whether the head of its request is there.
+    has_asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Guests {
+    fn welcome(
+        &mut self,
+        has_asked: Arc<AtomicBool>,
+        serving: impl Future<Output = ()> + Send + 'static,
+    ) {
+        while self.tasks.try_join_next().is_some() {}
+        self.connections.retain(|guest| !guest.task.is_finished());
+        if self.connections.len() >= MAX_CONNECTIONS {
+            self.send_one_away();
+        }
+        let task = self.tasks.spawn(serving);
+        self.connections.push_back(Guest { has_asked, task });
+    }
+
+    /// The one that has been silent for longest; the oldest if all have asked something.
+    fn send_one_away(&mut self) {
+        let mut guests = self.connections.iter();
+        let is_silent = |guest: &Guest| !guest.has_asked.load(Ordering::Relaxed);
+        let index = guests.position(is_silent).unwrap_or_default();
+        if let Some(guest) = self.connections.remove(index) {
+            guest.task.abort();
         }
     }
 }
@@ -94,8 +135,14 @@ async fn pause(error: io::Error) {
 }
 
 /// One request, so that no bound on idle connections is needed; Prometheus connects again.
-async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, head_timeout: Duration) {
+async fn serve_connection(
+    stream: TcpStream,
+    state: Arc<AdminState>,
+    has_asked: Arc<AtomicBool>,
+    head_timeout: Duration,
+) {
     let service = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
         let state = state.clone();
         async move { Ok::<_, Infallible>(respond(&request, &state).await) }
     });

@@ -1,6 +1,7 @@
 //! The database servers.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -8,7 +9,7 @@ use toml::Spanned;
 use super::error::{Fault, nearest};
 use super::name::{check_unique, name};
 use super::tls::{RawServerTls, resolve_server_tls};
-use super::{Address, Pool, ServerTls, size};
+use super::{Address, Compression, Pool, ServerTls, compression, size, span};
 
 /// One database server, or a provider's address for a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,14 @@ pub struct Endpoint {
     pub role: Role,
     /// How connections to it are encrypted.
     pub tls: ServerTls,
+    /// How packets are compressed on connections to it, if its server can.
+    pub compression: Option<Compression>,
     /// The most connections to it for one user.
     pub max_connections: usize,
+    /// How many connections to it are ready for one user.
+    pub min_idle: usize,
+    /// How far it may be behind to answer reads, if it is a reader; `None` for however far.
+    pub max_lag: Option<Duration>,
 }
 
 /// What an endpoint is for.
@@ -57,8 +64,14 @@ pub(super) struct RawEndpoint {
     region: Spanned<String>,
     role: Spanned<Role>,
     tls: Option<Spanned<RawServerTls>>,
+    #[serde(default, deserialize_with = "compression::or_off")]
+    compression: Option<Compression>,
     #[serde(default, deserialize_with = "size::optional_count")]
     max_connections: Option<usize>,
+    #[serde(default, deserialize_with = "size::optional_count_or_zero")]
+    min_idle: Option<usize>,
+    #[serde(default, deserialize_with = "span::optional_positive")]
+    max_lag: Option<Duration>,
 }
 
 /// Checks the endpoints against each other and fills in what they have in common.
@@ -72,6 +85,7 @@ pub(super) fn resolve_endpoints(
     check_unique("endpoint", raw.iter().map(|endpoint| &endpoint.name))?;
     check_one_writer(&raw)?;
     check_region(&raw, region)?;
+    check_lags(&raw)?;
     raw.into_iter()
         .map(|endpoint| {
             Ok(Endpoint {
@@ -83,7 +97,10 @@ pub(super) fn resolve_endpoints(
                     Some(tls) => resolve_server_tls(tls, folder)?,
                     None => server_tls.clone(),
                 },
+                compression: endpoint.compression,
                 max_connections: endpoint.max_connections.unwrap_or(pool.max_connections),
+                min_idle: endpoint.min_idle.unwrap_or(pool.min_idle),
+                max_lag: endpoint.max_lag,
             })
         })
         .collect()
@@ -112,6 +129,19 @@ fn check_one_writer(endpoints: &[RawEndpoint]) -> Result<(), Fault> {
                 second.name.get_ref(),
                 writer.name.get_ref()
             ),
+        )),
+    }
+}
+
+fn check_lags(endpoints: &[RawEndpoint]) -> Result<(), Fault> {
+    let is_wrong = |endpoint: &&RawEndpoint| {
+        endpoint.max_lag.is_some() && *endpoint.role.get_ref() == Role::Writer
+    };
+    match endpoints.iter().find(is_wrong) {
+        None => Ok(()),
+        Some(writer) => Err(Fault::new(
+            writer.role.span(),
+            "a writer is not behind anything; give `max_lag` to readers only",
         )),
     }
 }

@@ -9,7 +9,8 @@ use toml::Spanned;
 
 use super::error::Fault;
 use super::parsed::parsed;
-use super::{IpNet, ListenTls};
+use super::{Compression, IpNet, ListenTls};
+use crate::sql::check_init;
 
 /// The client's side of the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,12 +21,16 @@ pub struct Listen {
     pub tls: Option<ListenTls>,
     /// Whether clients without TLS are refused. Only with a certificate.
     pub tls_required: bool,
+    /// What clients may compress with; none if they cannot.
+    pub compression: Vec<Compression>,
     /// Load balancers whose PROXY protocol header is believed (and demanded).
     pub proxy_protocol: Vec<IpNet>,
     /// The version to greet clients with until a server was seen; none for a built-in one.
     pub server_version: Option<String>,
     /// How clients prove that they know their password, unless their user says otherwise.
     pub auth_plugin: AuthPlugin,
+    /// The statements that sessions begin with, unless their user says otherwise.
+    pub init: Vec<String>,
 }
 
 /// A way for clients to prove that they know their password.
@@ -52,21 +57,24 @@ impl AuthPlugin {
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawListen {
-    addresses: Spanned<Vec<RawAddress>>,
+    pub(super) addresses: Spanned<Vec<Spanned<ListenAddress>>>,
     tls: Option<RawListenTls>,
     tls_required: Spanned<bool>,
+    compression: Vec<Compression>,
     proxy_protocol: Vec<IpNet>,
     server_version: Option<Spanned<String>>,
     auth_plugin: AuthPlugin,
+    init: Vec<InitStatement>,
 }
 
-struct RawAddress(SocketAddr);
+/// An address to listen on.
+pub(super) struct ListenAddress(pub(super) SocketAddr);
 
-impl FromStr for RawAddress {
+impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(RawAddress).map_err(|_| {
+        text.parse().map(ListenAddress).map_err(|_| {
             format!(
                 "\"{text}\" is not an address to listen on; write ip:port such as \
                  \"0.0.0.0:3306\" or \"[::]:3306\""
@@ -75,7 +83,30 @@ impl FromStr for RawAddress {
     }
 }
 
-impl<'de> Deserialize<'de> for RawAddress {
+impl<'de> Deserialize<'de> for ListenAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
+/// A statement that sessions begin with.
+pub(super) struct InitStatement(pub(super) String);
+
+impl FromStr for InitStatement {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match check_init(text) {
+            Ok(()) => Ok(Self(text.to_owned())),
+            Err(reason) => Err(format!(
+                "a session cannot begin with `{text}`: {reason}; write SET statements of session \
+                 variables, character sets or roles"
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for InitStatement {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         parsed(deserializer)
     }
@@ -94,13 +125,18 @@ impl Default for RawListen {
         Self {
             addresses: Spanned::new(
                 0..0,
-                vec![RawAddress(SocketAddr::from(([127, 0, 0, 1], 3307)))],
+                vec![Spanned::new(
+                    0..0,
+                    ListenAddress(SocketAddr::from(([127, 0, 0, 1], 3307))),
+                )],
             ),
             tls: None,
             tls_required: Spanned::new(0..0, false),
+            compression: vec![Compression::Zstd, Compression::Zlib],
             proxy_protocol: Vec::new(),
             server_version: None,
             auth_plugin: AuthPlugin::CachingSha2Password,
+            init: Vec::new(),
         }
     }
 }
@@ -129,7 +165,7 @@ impl RawListen {
                 .addresses
                 .into_inner()
                 .into_iter()
-                .map(|a| a.0)
+                .map(|address| address.into_inner().0)
                 .collect(),
             tls: self.tls.map(|tls| ListenTls {
                 certificate: folder.join(tls.certificate),
@@ -137,9 +173,11 @@ impl RawListen {
                 client_ca: tls.client_ca.map(|path| folder.join(path)),
             }),
             tls_required: self.tls_required.into_inner(),
+            compression: self.compression,
             proxy_protocol: self.proxy_protocol,
             server_version: self.server_version.map(Spanned::into_inner),
             auth_plugin: self.auth_plugin,
+            init: self.init.into_iter().map(|one| one.0).collect(),
         })
     }
 }

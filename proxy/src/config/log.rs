@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// What is logged, and how.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -45,10 +46,23 @@ impl LogFormat {
     }
 }
 
+/// Whether it is a level, or one for a module. To `EnvFilter` a misspelt level is the name of a
+/// module, and then nothing else is logged.
+fn is_directive(directive: &str) -> bool {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(is_letter);
+    // Nothing is a level too.
+    let is_level = |level: &str| !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+    match directive.trim().split_once('=') {
+        Some((module, level)) => module.split("::").all(is_name) && is_level(level),
+        None => is_level(directive.trim()),
+    }
+}
+
 fn filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let filter = String::deserialize(deserializer)?;
     match EnvFilter::builder().parse(&filter) {
-        Ok(_) if !filter.trim().is_empty() => Ok(filter),
+        Ok(_) if filter.split(',').all(is_directive) => Ok(filter),
         _ => Err(D::Error::custom(format!(
             "\"{filter}\" is not a log level; write error, warn, info, debug or trace, or levels \
              for single modules such as \"info,isthmus::pool=debug\""

@@ -9,9 +9,9 @@
 
 mod address;
 mod admin;
+mod compression;
 mod consistency;
 mod diff;
-
 mod endpoint;
 mod error;
 mod ip_net;
@@ -25,11 +25,12 @@ mod pool;
 mod raw;
 mod raw_secret;
 mod reload;
+mod round_trips;
 mod routing;
 mod secret;
 mod settings;
-
 mod size;
+mod sockets;
 mod span;
 mod timeouts;
 mod tls;
@@ -42,7 +43,8 @@ use std::path::Path;
 
 pub use address::Address;
 pub use admin::Admin;
-pub use consistency::{Consistency, OnStale, Scope, Source};
+pub use compression::Compression;
+pub use consistency::{Consistency, OnStale, Pinning, Scope, Source, TableName};
 
 pub use diff::{Change, TakesEffect};
 pub use endpoint::{Endpoint, Role};
@@ -54,11 +56,12 @@ pub use log::{Log, LogFormat};
 pub use monitor::Monitor;
 pub use pool::Pool;
 pub use reload::Reload;
+pub use round_trips::RoundTrips;
 pub use routing::Routing;
 pub use secret::Secret;
 pub use timeouts::Timeouts;
 pub use tls::{ListenTls, ServerTls};
-pub use user::{Credentials, User};
+pub use user::{Credentials, StaleReads, User};
 
 /// Everything that the configuration file says, checked and with the defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +85,8 @@ pub struct Config {
     pub consistency: Consistency,
     /// What may go to a reader.
     pub routing: Routing,
+    /// Which round trips are saved.
+    pub round_trips: RoundTrips,
     /// How long the proxy waits for others.
     pub timeouts: Timeouts,
     /// What one proxy takes on.

@@ -13,6 +13,10 @@ pub struct Pool {
     /// The most connections to one endpoint for one user, unless the endpoint says otherwise.
     #[serde(deserialize_with = "size::count")]
     pub max_connections: usize,
+    /// How many connections to one endpoint are ready for the sessions of one user, unless the
+    /// endpoint says otherwise.
+    #[serde(deserialize_with = "size::count_or_zero")]
+    pub min_idle: usize,
     /// A connection that nobody borrowed for so long is closed.
     #[serde(deserialize_with = "span::positive")]
     pub idle_timeout: Duration,
@@ -34,6 +38,7 @@ impl Default for Pool {
     fn default() -> Self {
         Self {
             max_connections: 50,
+            min_idle: 2,
             idle_timeout: Duration::from_secs(5 * 60),
             max_life: Duration::from_secs(30 * 60),
             borrow_timeout: Duration::from_secs(10),

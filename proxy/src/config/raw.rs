@@ -6,14 +6,18 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use toml::Spanned;
 
+use super::admin::RawAdmin;
 use super::endpoint::{RawEndpoint, resolve_endpoints};
 use super::error::Fault;
 use super::listen::RawListen;
 use super::monitor::RawMonitor;
 use super::name::name;
+use super::sockets::check_apart;
 use super::tls::{RawServerTls, resolve_server_tls};
 use super::user::{RawUser, resolve_users};
-use super::{Admin, Config, Consistency, Limits, Log, Pool, Reload, Routing, ServerTls, Timeouts};
+use super::{
+    Config, Consistency, Limits, Log, Pool, Reload, RoundTrips, Routing, ServerTls, Timeouts,
+};
 
 /// Reads the TOML; everything that one value alone can tell is checked here.
 pub(super) fn parse(text: &str) -> Result<RawConfig, Fault> {
@@ -44,13 +48,15 @@ pub(super) struct RawConfig {
     #[serde(default)]
     routing: Routing,
     #[serde(default)]
+    round_trips: RoundTrips,
+    #[serde(default)]
     timeouts: Timeouts,
     #[serde(default)]
     limits: Limits,
     #[serde(default)]
     log: Log,
     #[serde(default)]
-    admin: Admin,
+    admin: RawAdmin,
     #[serde(default)]
     reload: Reload,
 }
@@ -59,6 +65,7 @@ impl RawConfig {
     /// Checks the parts against each other and fills in the defaults. `folder` is where relative
     /// paths start.
     pub(super) fn resolve(self, folder: &Path) -> Result<Config, Fault> {
+        check_apart(&self.listen, &self.admin)?;
         let listen = self.listen.resolve(folder)?;
         let users = resolve_users(self.users, &listen, folder)?;
         let server_tls = match self.server_tls {
@@ -83,10 +90,11 @@ impl RawConfig {
             pool: self.pool,
             consistency: self.consistency,
             routing: self.routing,
+            round_trips: self.round_trips,
             timeouts: self.timeouts,
             limits: self.limits,
             log: self.log,
-            admin: self.admin,
+            admin: self.admin.resolve(),
             reload: self.reload,
         })
     }

@@ -8,8 +8,9 @@ use toml::{Table, Value};
 
 use super::diff::TakesEffect::{self, AtOnce, NextStart};
 use super::{
-    Admin, Config, Consistency, Credentials, Endpoint, Limits, Listen, ListenTls, Log, Monitor,
-    Pool, Reload, Routing, Secret, ServerTls, Timeouts, User, secret, size, span,
+    Admin, Compression, Config, Consistency, Credentials, Endpoint, Limits, Listen, ListenTls, Log,
+    Monitor, Pool, Reload, RoundTrips, Routing, Secret, ServerTls, Timeouts, User, secret, size,
+    span,
 };
 
 /// One value of the configuration.
@@ -81,6 +82,7 @@ impl Config {
             pool,
             consistency,
             routing,
+            round_trips,
             timeouts,
             limits,
             log,
@@ -99,6 +101,7 @@ impl Config {
         list.pool(pool);
         list.consistency(consistency);
         list.routing(routing);
+        list.round_trips(round_trips);
         list.timeouts(timeouts);
         list.limits(limits);
         list.log(log);
@@ -165,18 +168,26 @@ impl List {
             addresses,
             tls,
             tls_required,
+            compression,
             proxy_protocol,
             server_version,
             auth_plugin,
+            init,
         } = listen;
         self.section = Section::Table("listen");
         self.shown("addresses", NextStart, texts(addresses));
         self.optional("tls", AtOnce, tls.as_ref().map(listen_tls));
         self.shown("tls_required", AtOnce, *tls_required);
+        let compression: Vec<_> = compression
+            .iter()
+            .map(|algorithm| algorithm.as_str())
+            .collect();
+        self.shown("compression", AtOnce, texts(&compression));
         self.shown("proxy_protocol", AtOnce, texts(proxy_protocol));
         let version = server_version.as_deref().map(Value::from);
         self.optional("server_version", AtOnce, version);
         self.shown("auth_plugin", AtOnce, auth_plugin.as_str());
+        self.shown("init", AtOnce, texts(init));
     }
 
     fn user(&mut self, user: &User) {
@@ -185,14 +196,20 @@ impl List {
             password,
             auth_plugin,
             backend,
+            init,
             sees_all_sessions,
+            stale_reads,
+            optimistic_reads,
         } = user;
         self.section = Section::User(name.clone());
         self.shown("name", AtOnce, name.as_str());
         self.push("password", AtOnce, Content::Masked(password.clone()));
         self.shown("auth_plugin", AtOnce, auth_plugin.as_str());
         self.credentials("backend_user", "backend_password", backend);
+        self.shown("init", AtOnce, texts(init));
         self.shown("sees_all_sessions", AtOnce, *sees_all_sessions);
+        self.shown("stale_reads", AtOnce, stale_reads.as_str());
+        self.shown("optimistic_reads", AtOnce, *optimistic_reads);
     }
 
     fn endpoint(&mut self, endpoint: &Endpoint) {
@@ -202,7 +219,10 @@ impl List {
             region,
             role,
             tls,
+            compression,
             max_connections,
+            min_idle,
+            max_lag,
         } = endpoint;
         self.section = Section::Endpoint(name.clone());
         self.shown("name", AtOnce, name.as_str());
@@ -210,7 +230,12 @@ impl List {
         self.shown("region", AtOnce, region.as_str());
         self.shown("role", AtOnce, role.as_str());
         self.shown("tls", AtOnce, server_tls(tls));
+        let compression = compression.map_or("off", Compression::as_str);
+        self.shown("compression", AtOnce, compression);
         self.shown("max_connections", AtOnce, integer(*max_connections));
+        self.shown("min_idle", AtOnce, integer(*min_idle));
+        let max_lag = max_lag.map(|lag| Value::from(span::text(lag)));
+        self.optional("max_lag", AtOnce, max_lag);
     }
 
     fn monitor(&mut self, monitor: &Monitor) {
@@ -228,6 +253,7 @@ impl List {
     fn pool(&mut self, pool: &Pool) {
         let Pool {
             max_connections,
+            min_idle,
             idle_timeout,
             max_life,
             borrow_timeout,
@@ -236,6 +262,7 @@ impl List {
         } = pool;
         self.section = Section::Table("pool");
         self.shown("max_connections", AtOnce, integer(*max_connections));
+        self.shown("min_idle", AtOnce, integer(*min_idle));
         self.duration("idle_timeout", *idle_timeout);
         self.duration("max_life", *max_life);
         self.duration("borrow_timeout", *borrow_timeout);
@@ -251,16 +278,20 @@ impl List {
         let Consistency {
             source,
             fixed_lag,
+            heartbeat_table,
             on_stale,
             max_wait,
             scope,
+            pin,
         } = consistency;
         self.section = Section::Table("consistency");
         self.shown("source", AtOnce, source.as_str());
         self.duration("fixed_lag", *fixed_lag);
+        self.shown("heartbeat_table", AtOnce, heartbeat_table.to_string());
         self.shown("on_stale", AtOnce, on_stale.as_str());
         self.duration("max_wait", *max_wait);
         self.shown("scope", AtOnce, scope.as_str());
+        self.shown("pin", AtOnce, pin.as_str());
     }
 
     fn routing(&mut self, routing: &Routing) {
@@ -269,15 +300,37 @@ impl List {
         self.shown("reader_functions", AtOnce, texts(reader_functions));
     }
 
+    fn round_trips(&mut self, round_trips: &RoundTrips) {
+        let RoundTrips {
+            state,
+            first_execution,
+            begin,
+            savepoints,
+            empty_transactions,
+            rollback,
+            prepare,
+        } = round_trips;
+        self.section = Section::Table("round_trips");
+        self.shown("state", AtOnce, *state);
+        self.shown("first_execution", AtOnce, *first_execution);
+        self.shown("begin", AtOnce, *begin);
+        self.shown("savepoints", AtOnce, *savepoints);
+        self.shown("empty_transactions", AtOnce, *empty_transactions);
+        self.shown("rollback", AtOnce, *rollback);
+        self.shown("prepare", AtOnce, *prepare);
+    }
+
     fn timeouts(&mut self, timeouts: &Timeouts) {
         let Timeouts {
             connect,
+            dead_link,
             handshake,
             idle,
             shutdown,
         } = timeouts;
         self.section = Section::Table("timeouts");
         self.duration("connect", *connect);
+        self.duration("dead_link", *dead_link);
         self.duration("handshake", *handshake);
         self.duration("idle", *idle);
         self.duration("shutdown", *shutdown);

@@ -18,10 +18,19 @@ pub(super) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize,
 
 /// Reads a count of at least one.
 pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    count_from(1, deserializer)
+}
+
+/// Reads a count that may be zero.
+pub(super) fn count_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    count_from(0, deserializer)
+}
+
+fn count_from<'de, D: Deserializer<'de>>(least: i64, deserializer: D) -> Result<usize, D::Error> {
     match i64::deserialize(deserializer)? {
-        count @ 1..=1_000_000 => Ok(count as usize),
+        count if (least..=1_000_000).contains(&count) => Ok(count as usize),
         other => Err(D::Error::custom(format!(
-            "{other} is out of range; write a whole number from 1 to 1000000"
+            "{other} is out of range; write a whole number from {least} to 1000000"
         ))),
     }
 }
@@ -31,6 +40,13 @@ pub(super) fn optional_count<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<usize>, D::Error> {
     count(deserializer).map(Some)
+}
+
+/// Reads a count that may be zero or left out.
+pub(super) fn optional_count_or_zero<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<usize>, D::Error> {
+    count_or_zero(deserializer).map(Some)
 }
 
 /// Writes a number of bytes in the largest unit that is exact.

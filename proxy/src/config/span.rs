@@ -24,6 +24,13 @@ pub(super) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     Ok(duration)
 }
 
+/// The same, for a setting that may be left out.
+pub(super) fn optional_positive<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    positive(deserializer).map(Some)
+}
+
 /// Writes a duration as a configuration file does, in the largest unit that is exact.
 pub(super) fn text(duration: Duration) -> String {
     let milliseconds = duration.as_millis();

@@ -7,6 +7,7 @@ use serde::de::{Deserializer, Error};
 use toml::Spanned;
 
 use super::error::Fault;
+use super::listen::InitStatement;
 use super::name::check_unique;
 use super::raw_secret::RawSecret;
 use super::{AuthPlugin, Listen, Secret};
@@ -23,8 +24,36 @@ pub struct User {
     /// How the proxy logs in to the servers for this user; the same name and password, unless the
     /// file says otherwise.
     pub backend: Credentials,
+    /// The statements that its sessions begin with.
+    pub init: Vec<String>,
     /// Whether `SHOW ISTHMUS SESSIONS` shows it the sessions of others too.
     pub sees_all_sessions: bool,
+    /// When its sessions may read less than they have written.
+    pub stale_reads: StaleReads,
+    /// Whether the reads of a transaction that come before its first write may be answered by the
+    /// reader.
+    pub optimistic_reads: bool,
+}
+
+/// When a session may read less than it has written or seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StaleReads {
+    /// Never.
+    #[default]
+    Never,
+    /// While the writer cannot be reached, with a warning on the statement.
+    WhenWriterIsDown,
+}
+
+impl StaleReads {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::WhenWriterIsDown => "when_writer_is_down",
+        }
+    }
 }
 
 /// A name and a password for logging in to a server.
@@ -50,8 +79,13 @@ pub(super) struct RawUser {
     backend_password: Option<Spanned<String>>,
     backend_password_env: Option<Spanned<String>>,
     backend_password_file: Option<Spanned<PathBuf>>,
+    init: Option<Vec<InitStatement>>,
     #[serde(default)]
     sees_all_sessions: bool,
+    #[serde(default)]
+    stale_reads: StaleReads,
+    #[serde(default)]
+    optimistic_reads: bool,
 }
 
 /// Checks the users against each other and reads their passwords.
@@ -109,7 +143,13 @@ fn resolve_user(raw: RawUser, listen: &Listen, folder: &Path) -> Result<User, Fa
         password,
         auth_plugin: raw.auth_plugin.unwrap_or(listen.auth_plugin),
         backend,
+        init: match raw.init {
+            Some(own) => own.into_iter().map(|one| one.0).collect(),
+            None => listen.init.clone(),
+        },
         sees_all_sessions: raw.sees_all_sessions,
+        stale_reads: raw.stale_reads,
+        optimistic_reads: raw.optimistic_reads,
     })
 }
 

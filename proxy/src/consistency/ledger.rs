@@ -4,106 +4,146 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
+use super::position::{Position, Scale};
 use super::reader::nanos;
-use super::{GtidSet, Mark, Reader};
+use super::{Mark, Reader, Token};
 use crate::topology::Endpoint;
-
-/// What a reader must have applied for a mark to be reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Position {
-    /// The writer said so.
-    Known(Arc<GtidSet>),
-    /// The writer did not say: whatever it has applied at some moment after the mark.
-    Unknown,
-}
-
-#[derive(Debug)]
-struct Entry {
-    mark: Mark,
-    position: Position,
-}
 
 /// The marks in the order of their instants, for each reader those it has not reached.
 ///
-/// The lock is taken once per write and by each reader's follower, never by a read.
+/// The lock is taken once per write, and by the tasks that find out how far the servers are; never
+/// by a read.
 #[derive(Debug)]
 pub struct Ledger {
+    /// What the proxy is called in the heartbeat table and in tokens.
+    proxy: u64,
     origin: Instant,
-    queues: Mutex<Vec<(Arc<Reader>, VecDeque<Entry>)>>,
+    books: Mutex<Books>,
+    /// Something has to be asked of the writer.
+    pub(super) unresolved: Notify,
 }
 
-/// What a follower has to find out next.
+#[derive(Debug, Default)]
+struct Books {
+    queues: Vec<Queue>,
+    /// When the writer was last asked how far it is.
+    sampled: Option<Mark>,
+    /// The number of the last heartbeat.
+    beats: u64,
+    /// The number of the last heartbeat that a token stands for.
+    promised: u64,
+}
+
+/// What one reader has not reached.
+#[derive(Debug)]
+struct Queue {
+    reader: Arc<Reader>,
+    /// By what its progress is told; `None` until that is chosen.
+    scale: Option<Scale>,
+    entries: VecDeque<Entry>,
+}
+
+/// One mark, or several of which the writer has told no position.
+#[derive(Debug)]
+struct Entry {
+    first: Mark,
+    last: Mark,
+    /// What the reader must have; `None` while that has to be asked of the writer: whatever it has
+    /// at some moment after the mark.
+    position: Option<Arc<Position>>,
+    /// Whether the position came with the mark.
+    is_told: bool,
+    /// Whether the reader has it. It stays until those before it are reached too.
+    is_reached: bool,
+}
+
+/// Whether the writer has to be asked how far it is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Task {
+pub(super) enum NextSample {
+    /// At once, on this scale.
+    Now(Scale),
+    /// If nothing has changed by then.
+    Later(Duration),
     /// Nothing is outstanding.
-    Rest,
-    /// Ask the writer for its position.
-    Resolve,
-    /// Wait for this position on the reader.
-    Await(Arc<GtidSet>),
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Self {
-            origin: Instant::now(),
-            queues: Mutex::default(),
-        }
-    }
+    Never,
 }
 
 impl Ledger {
     /// More outstanding marks than this are merged into one of unknown position.
     const LIMIT: usize = 65_536;
+    /// What is outstanding for longer is asked for again: the writer may have lost it, or the
+    /// heartbeat that was to prove it.
+    const STUCK: Duration = Duration::from_secs(1);
+
+    /// An empty ledger of the proxy with this number, which it has drawn for itself.
+    pub fn new(proxy: u64) -> Self {
+        Self {
+            proxy,
+            origin: Instant::now(),
+            books: Mutex::default(),
+            unresolved: Notify::new(),
+        }
+    }
+
+    /// What the proxy is called in the heartbeat table and in tokens.
+    pub fn proxy(&self) -> u64 {
+        self.proxy
+    }
 
     /// Makes `endpoints` the readers that are followed from now on. What was acknowledged before
     /// is outstanding on each of them, whether it was followed before or not.
     pub fn follow(&self, endpoints: &[Arc<Endpoint>]) -> Vec<Arc<Reader>> {
-        let mut queues = self.lock();
+        let mut books = self.lock();
         let start = self.now();
-        *queues = endpoints
+        books.queues = endpoints
             .iter()
             .map(|endpoint| {
-                let reader = Arc::new(Reader::new(endpoint.clone(), self.origin));
-                (
-                    reader,
-                    VecDeque::from([Entry {
-                        mark: start,
-                        position: Position::Unknown,
-                    }]),
-                )
+                let mut queue = Queue {
+                    reader: Arc::new(Reader::new(endpoint.clone(), self.origin)),
+                    scale: None,
+                    entries: VecDeque::new(),
+                };
+                queue.push(start, None, None);
+                queue
             })
             .collect();
-        queues.iter().map(|(reader, _)| reader.clone()).collect()
+        let queues = books.queues.iter();
+        queues.map(|queue| queue.reader.clone()).collect()
     }
 
-    /// A mark for a write that was acknowledged just now. `position` is what the writer said of
-    /// it; `None` if it said nothing.
-    pub fn mark(&self, position: Option<GtidSet>) -> Mark {
-        let position = position.map_or(Position::Unknown, |set| Position::Known(Arc::new(set)));
-        let mut queues = self.lock();
+    /// A mark for what was acknowledged just now. The token is what stands for it.
+    pub fn mark(&self, token: Token) -> Mark {
+        let position = token.0.map(Arc::new);
+        let mut books = self.lock();
         let mark = self.now();
-        for (reader, queue) in queues.iter_mut() {
-            if queue.len() >= Self::LIMIT {
-                queue.clear();
-                queue.push_back(Entry {
-                    mark,
-                    position: Position::Unknown,
-                });
+        let sampled = books.sampled;
+        let mut is_resolved = true;
+        for queue in &mut books.queues {
+            let position = position
+                .clone()
+                .filter(|position| queue.scale.is_none_or(|scale| scale == position.scale()));
+            // The others are told when the writer has answered.
+            if position.is_some() || queue.scale == Some(Scale::Moments) {
+                queue.reader.work.notify_one();
             } else {
-                queue.push_back(Entry {
-                    mark,
-                    position: position.clone(),
-                });
+                is_resolved = false;
             }
-            reader.work.notify_one();
+            queue.push(mark, position, sampled);
+        }
+        drop(books);
+        if !is_resolved {
+            self.unresolved.notify_one();
         }
         mark
     }
 
     /// How long ago the oldest mark was that the reader has not reached; zero where there is none.
     pub fn age(&self, reader: &Arc<Reader>) -> Duration {
-        let oldest = self.with_queue(reader, |queue| queue.front().map(|entry| entry.mark));
+        let oldest = self.with_queue(reader, |queue| {
+            queue.entries.front().map(|entry| entry.first)
+        });
         oldest
             .flatten()
             .map_or(Duration::ZERO, |mark| self.since(mark))
@@ -121,72 +161,216 @@ impl Ledger {
         Mark(nanos(self.origin.elapsed()).max(1))
     }
 
-    pub(super) fn next_task(&self, reader: &Arc<Reader>) -> Task {
-        self.with_queue(reader, |queue| match queue.front() {
-            None => Task::Rest,
-            Some(Entry {
-                position: Position::Unknown,
-                ..
-            }) => Task::Resolve,
-            Some(Entry {
-                position: Position::Known(set),
-                ..
-            }) => Task::Await(set.clone()),
-        })
-        .unwrap_or(Task::Rest)
-    }
-
-    /// The writer had applied `position` at some moment after `sampled`: good for every mark
-    /// before that.
-    pub(super) fn resolve(&self, reader: &Arc<Reader>, sampled: Mark, position: GtidSet) {
-        let position = Arc::new(position);
+    /// The reader's progress is told on this scale from now on.
+    pub(super) fn adopt(&self, reader: &Arc<Reader>, scale: Scale) {
         self.with_queue(reader, |queue| {
-            for entry in queue.iter_mut().take_while(|entry| entry.mark <= sampled) {
-                if entry.position == Position::Unknown {
-                    entry.position = Position::Known(position.clone());
+            queue.scale = Some(scale);
+            for entry in &mut queue.entries {
+                let is_other = |position: &Arc<Position>| position.scale() != scale;
+                if entry.position.as_ref().is_none_or(is_other) {
+                    entry.position = own_position(queue.scale, entry.last);
+                    entry.is_told = false;
                 }
             }
         });
-    }
-
-    /// The reader has applied `executed`: publishes how far that reaches.
-    pub(super) fn reached(&self, reader: &Arc<Reader>, executed: &GtidSet) {
-        let last = self.with_queue(reader, |queue| {
-            let mut last = None;
-            while let Some(Entry {
-                mark,
-                position: Position::Known(set),
-            }) = queue.front()
-                && executed.contains(set)
-            {
-                last = Some(*mark);
-                queue.pop_front();
-            }
-            last
-        });
-        if let Some(mark) = last.flatten() {
-            reader.advance(mark);
-        }
+        self.unresolved.notify_one();
     }
 
     /// Forgets what is outstanding on a reader whose position nobody follows.
     pub(super) fn abandon(&self, reader: &Arc<Reader>) {
-        self.lock().retain(|(other, _)| !Arc::ptr_eq(other, reader));
+        let is_other = |queue: &Queue| !Arc::ptr_eq(&queue.reader, reader);
+        self.lock().queues.retain(is_other);
+    }
+
+    /// The reader has to prove anew all that it has seen, since there was a doubt about it.
+    pub(super) fn start_over(&self, reader: &Arc<Reader>, doubts: u64) {
+        let mut books = self.lock();
+        let (now, sampled) = (self.now(), books.sampled);
+        if let Some(queue) = books.queue(reader) {
+            for entry in &mut queue.entries {
+                entry.is_reached = false;
+            }
+            queue.push(now, None, sampled);
+            reader.start_over(doubts);
+        }
+        drop(books);
+        self.unresolved.notify_one();
+    }
+
+    pub(super) fn next_sample(&self) -> NextSample {
+        let books = self.lock();
+        if books.promised > books.beats {
+            return NextSample::Now(Scale::Beats);
+        }
+        let chosen = || {
+            let queues = books.queues.iter();
+            let scales = queues.filter_map(|queue| Some((queue.scale?, &queue.entries)));
+            scales.filter(|(scale, _)| *scale != Scale::Moments)
+        };
+        let unresolved = chosen().filter_map(|(scale, entries)| {
+            let entry = entries.iter().find(|entry| entry.position.is_none())?;
+            Some((entry.first, scale))
+        });
+        if let Some((_, scale)) = unresolved.min_by_key(|(mark, _)| *mark) {
+            return NextSample::Now(scale);
+        }
+        let outstanding =
+            chosen().filter_map(|(scale, entries)| Some((entries.front()?.first, scale)));
+        let Some((oldest, scale)) = outstanding.min_by_key(|(mark, _)| *mark) else {
+            return NextSample::Never;
+        };
+        let age = self.since(books.sampled.map_or(oldest, |sampled| oldest.max(sampled)));
+        match Self::STUCK.checked_sub(age) {
+            Some(rest) if !rest.is_zero() => NextSample::Later(rest),
+            _ => NextSample::Now(scale),
+        }
+    }
+
+    /// The writer is about to be asked how far it is: the instant from which on that counts.
+    pub(super) fn begin_sample(&self) -> Mark {
+        let mut books = self.lock();
+        let now = self.now();
+        books.sampled = Some(now);
+        now
+    }
+
+    /// The same, by a heartbeat that is about to be sent: its number.
+    pub(super) fn begin_beat(&self) -> (Mark, u64) {
+        let mut books = self.lock();
+        let now = self.now();
+        books.sampled = Some(now);
+        books.beats += 1;
+        (now, books.beats)
+    }
+
+    /// A token for everything that was acknowledged until now: the next heartbeat, which will be
+    /// written whether a mark is outstanding or not.
+    pub fn promise_beat(&self) -> Token {
+        let mut books = self.lock();
+        books.promised = books.beats + 1;
+        let number = books.promised;
+        drop(books);
+        self.unresolved.notify_one();
+        Token(Some(Position::Beat {
+            proxy: self.proxy,
+            number,
+        }))
+    }
+
+    /// The writer had `position` at some moment after `sampled`: good for every mark before that.
+    /// So is a mark of which it said another position that it does not have any more: what was
+    /// written then is lost.
+    pub(super) fn resolve(&self, scale: Scale, sampled: Mark, position: Position) {
+        let position = Arc::new(position);
+        for queue in &mut self.lock().queues {
+            if queue.scale != Some(scale) {
+                continue;
+            }
+            let entries = queue.entries.iter_mut();
+            for entry in entries.take_while(|entry| entry.last <= sampled) {
+                let is_there = |known: &Arc<Position>| position.contains(known);
+                if !entry.position.as_ref().is_some_and(is_there) {
+                    entry.position = Some(position.clone());
+                }
+            }
+            queue.reader.work.notify_one();
+        }
+    }
+
+    /// What the reader must reach next, if that is known.
+    pub(super) fn awaited(&self, reader: &Arc<Reader>) -> Option<Arc<Position>> {
+        self.with_queue(reader, |queue| {
+            let mut missing = queue.entries.iter().filter(|entry| !entry.is_reached);
+            missing.find_map(|entry| entry.position.clone())
+        })
+        .flatten()
+    }
+
+    /// The reader was at `position` when `doubts` were all that there were about it: publishes how
+    /// far that reaches.
+    pub(super) fn reached(&self, reader: &Arc<Reader>, doubts: u64, position: &Position) {
+        self.with_queue(reader, |queue| {
+            if reader.answered() != doubts {
+                return;
+            }
+            // Those of which the writer has told no position do not hold up others.
+            for entry in &mut queue.entries {
+                match &entry.position {
+                    _ if entry.is_reached => {}
+                    Some(wanted) if position.contains(wanted) => {
+                        entry.is_reached = true;
+                        reader.note_catch_up(self.since(entry.first), entry.is_told);
+                    }
+                    Some(_) => break,
+                    None => {}
+                }
+            }
+            let mut seen = None;
+            while let Some(entry) = queue.entries.pop_front_if(|entry| entry.is_reached) {
+                seen = Some(entry.last);
+            }
+            reader.advance(position, seen);
+        });
     }
 
     fn with_queue<T>(
         &self,
         reader: &Arc<Reader>,
-        action: impl FnOnce(&mut VecDeque<Entry>) -> T,
+        action: impl FnOnce(&mut Queue) -> T,
     ) -> Option<T> {
-        let mut queues = self.lock();
-        let (_, queue) = queues
-            .iter_mut()
-            .find(|(other, _)| Arc::ptr_eq(other, reader))?;
-        Some(action(queue))
+        Some(action(self.lock().queue(reader)?))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Reader>, VecDeque<Entry>)>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Books {
+    fn queue(&mut self, reader: &Arc<Reader>) -> Option<&mut Queue> {
+        let mut queues = self.queues.iter_mut();
+        queues.find(|queue| Arc::ptr_eq(&queue.reader, reader))
+    }
+}
+
+impl Queue {
+    /// Adds a mark. One of unknown position joins the one before, if the writer will be asked for
+    /// both together.
+    fn push(&mut self, mark: Mark, position: Option<Arc<Position>>, sampled: Option<Mark>) {
+        let own = own_position(self.scale, mark);
+        let is_told = position.is_some();
+        let position = position.or_else(|| own.clone());
+        if self.entries.len() >= Ledger::LIMIT {
+            let first = self.entries.front().map_or(mark, |entry| entry.first);
+            self.entries.clear();
+            self.entries.push_back(Entry {
+                first,
+                last: mark,
+                position: own,
+                is_told: false,
+                is_reached: false,
+            });
+            return;
+        }
+        if position.is_none()
+            && let Some(back) = self.entries.back_mut()
+            && back.position.is_none()
+            && sampled.is_none_or(|sampled| back.last > sampled)
+        {
+            back.last = mark;
+            return;
+        }
+        self.entries.push_back(Entry {
+            first: mark,
+            last: mark,
+            position,
+            is_told,
+            is_reached: false,
+        });
+    }
+}
+
+/// What a reader must reach where that is known without asking the writer.
+fn own_position(scale: Option<Scale>, mark: Mark) -> Option<Arc<Position>> {
+    (scale == Some(Scale::Moments)).then(|| Arc::new(Position::Moment(mark)))
 }

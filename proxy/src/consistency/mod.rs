@@ -3,13 +3,62 @@
 //! A [`Mark`] is a local instant. Each reader publishes the instant up to which everything that
 //! was acknowledged is visible on it; a mark is reached when that instant is not before it. So the
 //! data path needs one atomic load, whatever the source is that advances the instant.
+//!
+//! The [`Ledger`] has the marks that are outstanding. One task gives them positions of the writer
+//! ([`sample`]), one task per reader finds out which of these it has reached ([`follow`]).
 
+mod aurora;
+mod catch_up;
 mod follower;
-mod gtid;
+mod heartbeat;
 mod ledger;
+mod position;
 mod reader;
+mod sampler;
+mod shared;
+mod token;
+mod written;
 
+use std::time::Duration;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+pub use catch_up::CatchUps;
 pub use follower::follow;
-pub use gtid::{GtidError, GtidSet};
+pub use heartbeat::Heartbeat;
 pub use ledger::Ledger;
-pub use reader::{Mark, Reader};
+pub use reader::{Choice, Guesses, Mark, Reader, Waited};
+pub use sampler::sample;
+pub use shared::{Keys, SharedMark, SharedMarks};
+pub use token::{Token, TokenError};
+pub use written::{written, written_question};
+
+pub use crate::topology::{GtidError, GtidSet};
+
+use crate::topology::QueryError;
+
+/// How long one question to a server may stay unanswered before the connection is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause after a failure.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, mysql_async::Error>>,
+) -> Result<T, QueryError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(QueryError::TimedOut(ANSWER_TIMEOUT)),
+    }
+}
+
+/// Asks for GTIDs, and reads the answer as `parse` does.
+async fn read_gtids(
+    connection: &mut Conn,
+    query: &str,
+    parse: impl FnOnce(&str) -> Result<GtidSet, GtidError>,
+) -> Result<GtidSet, QueryError> {
+    let text: Option<String> = in_time(connection.query_first(query)).await?;
+    let set = parse(&text.unwrap_or_default());
+    set.map_err(|error| mysql_async::Error::Other(Box::new(error)).into())
+}

@@ -13,15 +13,17 @@ use isthmus_protocol::packet;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::authentication::Authenticator;
-use super::handshake::{Conversation, FirstPacket, OFFERED, Refused, bad_handshake};
+use super::handshake::{Conversation, FirstPacket, OFFERED, Refused, bad_handshake, compression};
 use super::proxy_protocol::{self, Parsed, Source};
+use super::refusals::RefusalLog;
 use crate::admin::metrics::{Held, RefuseReason};
-use crate::config::Config;
+use crate::config::{Compression, Config};
 use crate::consistency::Mark;
 use crate::error::SqlError;
-use crate::relay::Stream;
+use crate::relay::{Stream, watch_client};
 use crate::rsa::RsaKey;
-use crate::session::{Ended, Handle, Session, Shared, Signal};
+use crate::session::{Beginning, Ended, Handle, Session, Shared, Signal};
+use crate::topology::UTF8MB4_GENERAL_CI;
 
 /// What all client connections share.
 pub struct Listener {
@@ -32,6 +34,8 @@ pub struct Listener {
     pub tls: arc_swap::ArcSwapOption<rustls::ServerConfig>,
     /// The key for passwords that are sent without TLS.
     pub rsa: RsaKey,
+    /// Where refused clients are written down.
+    pub refusals: RefusalLog,
 }
 
 /// Accepts connections until the task is aborted.
@@ -60,7 +64,9 @@ impl Listener {
         metrics.accepted.inc();
         let Some(registered) = self.shared.sessions.add(limit) else {
             metrics.refused.inc(RefuseReason::TooMany);
-            let _ = turn_away(tcp, &SqlError::too_many_connections(limit)).await;
+            let error = SqlError::too_many_connections(limit);
+            self.refusals.note(peer, b"", &error);
+            let _ = turn_away(tcp, &error).await;
             return;
         };
         let handle = &registered.handle;
@@ -106,25 +112,25 @@ impl Listener {
             peer
         };
         handle.set_address(peer);
+        watch_client(&tcp)?;
         let mut random = [0; 20];
         rand::fill(&mut random).map_err(io::Error::other)?;
         let tls = self.tls.load_full();
         let mut offered = OFFERED;
         offered.set(Capabilities::SSL, tls.is_some());
         offered.set(Capabilities::QUERY_ATTRIBUTES, self.has_query_attributes());
+        let offers = |algorithm| config.listen.compression.contains(&algorithm);
+        offered.set(Capabilities::COMPRESS, offers(Compression::Zlib));
+        offered.set(Capabilities::ZSTD_COMPRESSION, offers(Compression::Zstd));
         let mut conversation = Conversation {
             stream: Stream::plain(tcp)?,
             sequence: 0,
             offered,
             nonce: nonce_from_random(random),
         };
-        let version = self.server_version(config);
-        conversation.greet(handle.id, version).await?;
-        let authenticator = Authenticator {
-            config,
-            rsa: &self.rsa,
-            host: peer.ip(),
-        };
+        let (version, collation) = self.server_shown(config);
+        conversation.greet(handle.id, version, collation).await?;
+        let authenticator = self.authenticator(config, peer);
         let mut first = conversation.receive_login().await;
         if let (Ok(FirstPacket::TlsRequest), Some(tls)) = (&first, tls) {
             let started = conversation.start_tls(tls).await;
@@ -135,54 +141,68 @@ impl Listener {
             Ok(FirstPacket::Login(login)) => *login,
             Ok(FirstPacket::TlsRequest) => {
                 refused.inc(RefuseReason::Tls);
-                conversation
-                    .send_error(&bad_handshake("TLS is not offered here"))
-                    .await?;
+                let error = bad_handshake("TLS is not offered here");
+                authenticator.refuse(&mut conversation, b"", &error).await?;
                 return Ok(None);
             }
             Err(Refused::Told(error)) => {
                 refused.inc(RefuseReason::Protocol);
-                conversation.send_error(&error).await?;
+                authenticator.refuse(&mut conversation, b"", &error).await?;
                 return Ok(None);
             }
             Err(Refused::Gone(error)) => return Err(error),
         };
-        match authenticator.log_in(&mut conversation, login).await? {
+        let compression = compression(&login);
+        let user = login.user.clone();
+        let outcome = match &compression {
+            Ok(_) => authenticator.log_in(&mut conversation, login).await?,
+            Err(error) => Err(error.clone()),
+        };
+        match outcome {
             Ok(identity) => {
                 let client = conversation.into_client(identity.capabilities);
-                self.begin(client, identity, handle, None).await
+                let beginning = self.begin(client, identity, handle, Beginning::Login, None);
+                Ok(beginning.await?.map(|session| match compression {
+                    Ok(Some(compression)) => session.compressed(compression),
+                    _ => session,
+                }))
             }
             Err(error) => {
-                tracing::debug!(%peer, %error, "login refused");
                 refused.inc(match error.code {
                     1045 => RefuseReason::Authentication,
                     3159 => RefuseReason::TlsRequired,
                     _ => RefuseReason::Protocol,
                 });
-                conversation.send_error(&error).await?;
+                authenticator
+                    .refuse(&mut conversation, &user, &error)
+                    .await?;
                 Ok(None)
             }
         }
     }
 
-    /// The session of a client that has authenticated; `None` if its schema is refused.
+    fn authenticator<'a>(&'a self, config: &'a Config, peer: SocketAddr) -> Authenticator<'a> {
+        Authenticator {
+            config,
+            rsa: &self.rsa,
+            peer,
+            refusals: &self.refusals,
+        }
+    }
+
+    /// The session of a client that has authenticated; `None` if it is refused.
     async fn begin(
         &self,
         client: crate::relay::Client,
         identity: crate::session::Identity,
         handle: &Arc<Handle>,
+        beginning: Beginning,
         mark: Option<Mark>,
     ) -> io::Result<Option<Session>> {
-        let database = identity.database.clone();
         self.meet_a_server().await;
         let mut session = Session::new(self.shared.clone(), client, identity, handle.clone(), mark);
-        if let Some(database) = database.filter(|database| !database.is_empty())
-            && !session.select_schema(&database).await?
-        {
-            return Ok(None);
-        }
-        session.welcome().await?;
-        Ok(Some(session))
+        let is_open = session.open(beginning).await?;
+        Ok(is_open.then_some(session))
     }
 
     /// A session's character set is what the client's collation id means to the servers: one of
@@ -216,15 +236,12 @@ impl Listener {
                 return;
             };
             let world = self.shared.world.load_full();
-            let authenticator = Authenticator {
-                config: &world.config,
-                rsa: &self.rsa,
-                host: peer.ip(),
-            };
+            let authenticator = self.authenticator(&world.config, peer);
             let change = Box::pin(authenticator.change_user(client, &payload));
             let next = match tokio::time::timeout(world.config.timeouts.handshake, change).await {
                 Ok(Ok(Some((client, identity)))) => {
-                    Box::pin(self.begin(client, identity, handle, mark)).await
+                    let beginning = Beginning::ChangeUser;
+                    Box::pin(self.begin(client, identity, handle, beginning, mark)).await
                 }
                 _ => return,
             };
@@ -247,14 +264,15 @@ impl Listener {
             && seen.all(|server| server.has_query_attributes)
     }
 
-    /// The version that the greeting shows: that of the real servers once one was seen.
-    fn server_version(&self, config: &Config) -> String {
+    /// The version and the collation that the greeting shows: those of the real servers once one
+    /// was seen.
+    fn server_shown(&self, config: &Config) -> (String, u16) {
         let world = self.shared.world.load();
         let seen = world.snapshot.all().find_map(|endpoint| endpoint.server());
         match (seen, &config.listen.server_version) {
-            (Some(server), _) => server.greeting_version(),
-            (None, Some(version)) => version.clone(),
-            (None, None) => DEFAULT_VERSION.into(),
+            (Some(server), _) => (server.greeting_version(), server.collation),
+            (None, Some(version)) => (version.clone(), UTF8MB4_GENERAL_CI),
+            (None, None) => (DEFAULT_VERSION.into(), UTF8MB4_GENERAL_CI),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! packets are exchanged and the same sums are done.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use isthmus_protocol::auth::{self, Plugin, caching_sha2};
@@ -13,6 +13,7 @@ use isthmus_protocol::handshake::{Attributes, AuthMoreData, AuthSwitch, ChangeUs
 use subtle::ConstantTimeEq;
 
 use super::handshake::{Conversation, Refused, bad_handshake};
+use super::refusals::RefusalLog;
 use crate::config::{AuthPlugin, Config, User};
 use crate::error::SqlError;
 use crate::relay::Client;
@@ -23,7 +24,8 @@ use crate::session::Identity;
 pub(super) struct Authenticator<'a> {
     pub(super) config: &'a Config,
     pub(super) rsa: &'a RsaKey,
-    pub(super) host: IpAddr,
+    pub(super) peer: SocketAddr,
+    pub(super) refusals: &'a RefusalLog,
 }
 
 /// What a client claims.
@@ -73,28 +75,31 @@ impl Authenticator<'_> {
         payload: &[u8],
     ) -> io::Result<Option<(Client, Identity)>> {
         let capabilities = client.capabilities;
-        let sequence = client.sequence;
         let mut conversation = Conversation {
             stream: client.stream,
-            sequence,
+            sequence: client.sequence,
             offered: capabilities,
-            nonce: [0; 20],
+            nonce: client.nonce,
         };
         let change = match ChangeUser::parse(payload, capabilities) {
             Ok(change) => change,
             Err(error) => {
-                conversation
-                    .send_error(&SqlError::malformed(&error.to_string()))
-                    .await?;
+                let error = SqlError::malformed(&error.to_string());
+                self.refuse(&mut conversation, b"", &error).await?;
                 return Ok(None);
             }
         };
-        let mut random = [0; 20];
-        aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other)?;
-        conversation.nonce = auth::nonce_from_random(random);
-        // The client's answer was made with an old nonce; an empty plugin has it asked anew.
+        // As with servers: mysql_native_password goes on with the old nonce, from which libmariadb
+        // makes its answer whatever it is told.
+        let name = String::from_utf8_lossy(&change.user);
+        if self.plugin(self.config.user(&name)) == Plugin::CachingSha2Password {
+            let mut random = [0; 20];
+            aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other)?;
+            conversation.nonce = auth::nonce_from_random(random);
+        }
+        // Servers ask anew whatever came with the command, which an empty plugin has done.
         let claim = Claim {
-            user: change.user,
+            user: change.user.clone(),
             auth_response: Vec::new(),
             plugin: None,
         };
@@ -110,10 +115,21 @@ impl Authenticator<'_> {
                 Ok(Some((conversation.into_client(capabilities), identity)))
             }
             Err(error) => {
-                conversation.send_error(&error).await?;
+                self.refuse(&mut conversation, &change.user, &error).await?;
                 Ok(None)
             }
         }
+    }
+
+    /// Tells a client why it is refused, and the log who it was. `user` is whom it claims to be.
+    pub(super) async fn refuse(
+        &self,
+        conversation: &mut Conversation,
+        user: &[u8],
+        error: &SqlError,
+    ) -> io::Result<()> {
+        self.refusals.note(self.peer, user, error);
+        conversation.send_error(error).await
     }
 
     /// The attributes that are shown to the servers, each once and in the order of the
@@ -134,10 +150,7 @@ impl Authenticator<'_> {
     ) -> io::Result<Result<Arc<User>, SqlError>> {
         let name = String::from_utf8_lossy(&claim.user).into_owned();
         let known = self.config.user(&name);
-        let plugin = match known.map_or(self.config.listen.auth_plugin, |user| user.auth_plugin) {
-            AuthPlugin::CachingSha2Password => Plugin::CachingSha2Password,
-            AuthPlugin::MysqlNativePassword => Plugin::MysqlNativePassword,
-        };
+        let plugin = self.plugin(known);
         // A user that does not exist has a password that nobody can type.
         let password = known.map_or(&b"\xff\0nobody\0\xff"[..], |user| {
             user.password.expose().as_bytes()
@@ -155,9 +168,17 @@ impl Authenticator<'_> {
             Some(user) if is_right => Ok(Ok(Arc::new(user.clone()))),
             _ => Ok(Err(SqlError::access_denied(
                 &name,
-                &self.host.to_string(),
+                &self.peer.ip().to_string(),
                 has_password,
             ))),
+        }
+    }
+
+    /// How this user proves its password; a user that does not exist does so as most.
+    fn plugin(&self, known: Option<&User>) -> Plugin {
+        match known.map_or(self.config.listen.auth_plugin, |user| user.auth_plugin) {
+            AuthPlugin::CachingSha2Password => Plugin::CachingSha2Password,
+            AuthPlugin::MysqlNativePassword => Plugin::MysqlNativePassword,
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use isthmus_protocol::auth::{NONCE_LEN, Plugin};
 use isthmus_protocol::capabilities::Capabilities;
+use isthmus_protocol::compression::{Algorithm, Compression, ZSTD_LEVELS};
 use isthmus_protocol::handshake::{self, Greeting, Login};
 use isthmus_protocol::packet;
 use isthmus_protocol::status::Status;
@@ -43,8 +44,9 @@ pub(super) const OFFERED: Capabilities = Capabilities::LONG_PASSWORD
     .union(Capabilities::SESSION_TRACK)
     .union(Capabilities::DEPRECATE_EOF);
 
-/// The collation of the greeting: utf8mb4_general_ci, which every client knows.
-const COLLATION: u8 = 45;
+/// What the proxy compresses with at the most: zstd's higher levels take ten times as long and
+/// more, and other sessions would have to wait.
+const HIGHEST_LEVEL: u8 = 9;
 
 /// A client connection before it has authenticated.
 pub(super) struct Conversation {
@@ -85,6 +87,7 @@ impl Conversation {
         &mut self,
         connection_id: u32,
         server_version: String,
+        collation: u16,
     ) -> io::Result<()> {
         let mut payload = Vec::new();
         Greeting {
@@ -92,7 +95,8 @@ impl Conversation {
             connection_id,
             nonce: self.nonce,
             capabilities: self.offered,
-            collation: COLLATION,
+            // Servers, too, send the lower byte alone.
+            collation: collation.to_le_bytes()[0],
             status: Status::AUTOCOMMIT,
             auth_plugin: Plugin::CachingSha2Password.name().into(),
         }
@@ -148,10 +152,27 @@ impl Conversation {
 
     /// The connection of a client that has authenticated and waits for the answer.
     pub(super) fn into_client(self, capabilities: Capabilities) -> Client {
-        let mut client = Client::new(self.stream, capabilities);
+        let mut client = Client::new(self.stream, capabilities, self.nonce);
         client.sequence = self.sequence;
         client
     }
+}
+
+/// How the client's connection is compressed after its login. Where it asks for both, it is zlib,
+/// as with MySQL.
+pub(super) fn compression(login: &Login) -> Result<Option<Compression>, SqlError> {
+    let has = |flag| login.capabilities.contains(flag);
+    let level = login.zstd_level.unwrap_or_default();
+    let algorithm = if has(Capabilities::COMPRESS) {
+        Algorithm::Zlib
+    } else if !has(Capabilities::ZSTD_COMPRESSION) {
+        return Ok(None);
+    } else if ZSTD_LEVELS.contains(&level) {
+        Algorithm::Zstd(level.min(HIGHEST_LEVEL))
+    } else {
+        return Err(SqlError::compression_level());
+    };
+    Ok(Some(Compression::of_client(algorithm)))
 }
 
 /// 1043: the login cannot be read.

@@ -4,5 +4,7 @@ mod accept;
 mod authentication;
 mod handshake;
 pub mod proxy_protocol;
+mod refusals;
 
 pub use accept::{Listener, serve};
+pub use refusals::RefusalLog;

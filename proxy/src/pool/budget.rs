@@ -20,8 +20,22 @@ impl Budget {
         }
     }
 
-    /// Room for one more connection, for as long as the permit lives; `None` if there is none.
-    pub(super) fn try_take(&self) -> Option<OwnedSemaphorePermit> {
+    /// Whether there is room for one more connection at this moment.
+    pub(super) fn has_room(&self) -> bool {
+        self.permits.available_permits() > 0
+    }
+
+    /// Waits for room for one more connection, which is taken for as long as the permit lives.
+    pub(super) async fn take(&self) -> OwnedSemaphorePermit {
+        match self.permits.clone().acquire_owned().await {
+            Ok(permit) => permit,
+            // Only a closed semaphore gives none, and nobody closes it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Room for one more connection, if there is some at this moment.
+    pub(super) fn take_now(&self) -> Option<OwnedSemaphorePermit> {
         self.permits.clone().try_acquire_owned().ok()
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use isthmus_protocol::auth::{self, Plugin, caching_sha2};
 use isthmus_protocol::capabilities::Capabilities;
+use isthmus_protocol::compression::{Algorithm, Compression};
 use isthmus_protocol::error::ProtocolError;
 use isthmus_protocol::handshake::{Attributes, AuthSwitch, Greeting, Login, TlsRequest};
 use isthmus_protocol::packet;
@@ -14,8 +15,8 @@ use isthmus_protocol::query_attributes::QueryForm;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::{Credentials, ServerTls};
-use crate::relay::{ServerError, Stream};
+use crate::config::{self, Credentials, ServerTls};
+use crate::relay::{Meter, ServerError, Stream, watch_server};
 use crate::rsa;
 use crate::tls;
 use crate::topology::Endpoint;
@@ -31,8 +32,8 @@ pub enum ConnectError {
         /// What the system says.
         error: io::Error,
     },
-    /// It took longer than timeouts.connect.
-    #[error("no answer from {address} within {limit:?} (timeouts.connect)")]
+    /// It took longer than timeouts.connect, or than the statement could wait.
+    #[error("no answer from {address} within {limit:?} (timeouts.connect, pool.borrow_timeout)")]
     TimedOut {
         /// Where to.
         address: String,
@@ -76,11 +77,16 @@ pub(super) struct Connected {
 
 /// Connects and authenticates. Of `flags`, QUERY_ATTRIBUTES is left out where the server does not
 /// know it.
+/// `collation` is what the session begins with, and `dead_link` how long the other end may confirm
+/// nothing.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     login: &Credentials,
     flags: Capabilities,
     attributes: &Attributes,
+    collation: u16,
+    meter: Meter,
+    dead_link: Duration,
 ) -> Result<Connected, ConnectError> {
     let io_error = |error| ConnectError::Io {
         address: endpoint.address.to_string(),
@@ -88,6 +94,7 @@ pub(super) async fn connect(
     };
     let address = (endpoint.address.host.as_str(), endpoint.address.port);
     let tcp = TcpStream::connect(address).await.map_err(io_error)?;
+    watch_server(&tcp, dead_link).map_err(io_error)?;
     let stream = Stream::plain(tcp).map_err(io_error)?;
     let mut dialogue = Dialogue {
         stream,
@@ -102,29 +109,72 @@ pub(super) async fn connect(
         capabilities -= Capabilities::QUERY_ATTRIBUTES;
     }
     require(&greeting)?;
-    dialogue = secure(dialogue, endpoint, &greeting, &mut capabilities, io_error).await?;
+    let compression = compression(endpoint, &greeting);
+    capabilities |= match compression {
+        None => Capabilities::empty(),
+        Some(Algorithm::Zlib) => Capabilities::COMPRESS,
+        Some(Algorithm::Zstd(_)) => Capabilities::ZSTD_COMPRESSION,
+    };
+    dialogue = secure(
+        dialogue,
+        endpoint,
+        &greeting,
+        &mut capabilities,
+        collation,
+        io_error,
+    )
+    .await?;
     let plugin = Plugin::from_name(&greeting.auth_plugin).unwrap_or(Plugin::CachingSha2Password);
     let password = login.password.expose().as_bytes();
     let mut payload = Vec::new();
     Login {
         capabilities,
         max_packet_size: 1 << 30,
-        collation: 45,
+        collation,
         user: login.user.clone().into_bytes(),
         auth_response: first_response(plugin, password, &greeting.nonce),
         database: None,
         auth_plugin: Some(plugin.name().into()),
         attributes: own_attributes(attributes),
-        zstd_level: None,
+        zstd_level: Some(ZSTD_LEVEL),
     }
     .encode(&mut payload)?;
     dialogue.send(&payload).await.map_err(io_error)?;
     authenticate(&mut dialogue, plugin, password, greeting.nonce, io_error).await?;
+    let mut stream = dialogue.stream;
+    if let Some(algorithm) = compression {
+        stream = stream.compressed(Compression::of_server(algorithm), Some(meter));
+    }
     Ok(Connected {
-        stream: dialogue.stream,
+        stream,
         thread_id: greeting.connection_id,
         form: QueryForm::of(capabilities),
     })
+}
+
+/// The level that servers compress with, and the proxy: MySQL's default.
+const ZSTD_LEVEL: u8 = 3;
+
+/// The compression that is wanted, if the server offers it.
+fn compression(endpoint: &Endpoint, greeting: &Greeting) -> Option<Algorithm> {
+    let wanted = endpoint.compression?;
+    let (capability, algorithm) = match wanted {
+        config::Compression::Zlib => (Capabilities::COMPRESS, Algorithm::Zlib),
+        config::Compression::Zstd => {
+            let algorithm = Algorithm::Zstd(ZSTD_LEVEL);
+            (Capabilities::ZSTD_COMPRESSION, algorithm)
+        }
+    };
+    let is_offered = greeting.capabilities.contains(capability);
+    if endpoint.set_without_compression(!is_offered) && !is_offered {
+        tracing::warn!(
+            endpoint = endpoint.name,
+            "connections are not compressed: the server ({}) does not offer {}",
+            greeting.server_version,
+            wanted.as_str(),
+        );
+    }
+    is_offered.then_some(algorithm)
 }
 
 /// The attributes of a client, and who it is that really connects.
@@ -194,6 +244,7 @@ async fn secure(
     endpoint: &Endpoint,
     greeting: &Greeting,
     capabilities: &mut Capabilities,
+    collation: u16,
     io_error: impl Fn(io::Error) -> ConnectError,
 ) -> Result<Dialogue, ConnectError> {
     let Some(config) = &endpoint.tls else {
@@ -213,7 +264,7 @@ async fn secure(
     TlsRequest {
         capabilities: *capabilities,
         max_packet_size: 1 << 30,
-        collation: 45,
+        collation,
     }
     .encode(&mut payload);
     dialogue.send(&payload).await.map_err(&io_error)?;

@@ -3,7 +3,7 @@
 use mysql_async::prelude::Queryable;
 
 use crate::config::Credentials;
-use crate::topology::{Endpoint, QueryError, connect};
+use crate::topology::{Endpoint, QueryError, connect, guarded};
 
 /// What KILL ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +31,10 @@ pub async fn kill(
     if !is_still_meant() {
         return Ok(());
     }
-    connection
-        .query_drop(format!("KILL {what} {thread_id}"))
-        .await?;
-    connection.disconnect().await?;
-    Ok(())
+    guarded(async {
+        let kill = format!("KILL {what} {thread_id}");
+        connection.query_drop(kill).await?;
+        Ok(connection.disconnect().await?)
+    })
+    .await
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool::managed::Object;
+use tokio::sync::oneshot;
 
 use super::connect::ConnectError;
 use super::connection::Connection;
@@ -34,6 +35,9 @@ pub enum LeaseError {
     /// No new connection could be made.
     #[error(transparent)]
     Connect(ConnectError),
+    /// The session that waited was killed.
+    #[error("the session was killed")]
+    Killed,
     /// The endpoint left the configuration.
     #[error("the endpoint was removed from the configuration")]
     Closed,
@@ -74,6 +78,10 @@ impl Lease {
     /// Gives the connection back after removing what a session left on it. For a connection that
     /// is at rest: every response was read to its end.
     pub fn reset_and_release(mut self) {
+        if !self.fits_its_pool() {
+            self.is_clean = false;
+            return;
+        }
         let Some(mut object) = self.object.take() else {
             return;
         };
@@ -83,6 +91,37 @@ impl Lease {
                 _ => drop(Object::take(object)),
             }
         });
+    }
+
+    /// Ends the open transaction and gives the connection back once the server has answered,
+    /// brought to another state where one is given. The answer to the receiver is that to
+    /// `SELECT LAST_INSERT_ID()`, if it is to be asked; there is none if the connection had to be
+    /// closed. For a connection at rest.
+    pub fn roll_back_and_release(
+        mut self,
+        asks_id: bool,
+        state: Option<Arc<State>>,
+    ) -> oneshot::Receiver<Vec<u8>> {
+        let (answer, receiver) = oneshot::channel();
+        let fits = self.fits_its_pool();
+        let Some(mut object) = self.object.take() else {
+            return receiver;
+        };
+        object.is_clean = false;
+        tokio::spawn(async move {
+            let rolling_back = object.roll_back(asks_id, state.as_ref());
+            match tokio::time::timeout(RESET_TIMEOUT, rolling_back).await {
+                Ok(Ok(Some(packets))) if fits => {
+                    object.is_clean = true;
+                    object.stream.rest();
+                    drop(object);
+                    // The session may have ended.
+                    let _ = answer.send(packets);
+                }
+                _ => drop(Object::take(object)),
+            }
+        });
+        receiver
     }
 
     /// Gives the connection back after bringing it to another state. For a connection at rest.
@@ -140,11 +179,14 @@ impl DerefMut for Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(mut object) = self.object.take() {
-            if object.is_clean {
-                object.stream.rest();
-            } else {
+            if !object.is_clean {
                 self.origin.metrics.closed.inc(CloseReason::Unclean);
                 drop(Object::take(object));
+            } else if self.origin.family.takes_room() {
+                self.origin.metrics.closed.inc(CloseReason::Idle);
+                drop(Object::take(object));
+            } else {
+                object.stream.rest();
             }
         }
     }

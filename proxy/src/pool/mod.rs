@@ -3,16 +3,23 @@
 mod budget;
 mod connect;
 mod connection;
+mod difference;
+mod family;
+mod gate;
+mod init_connect;
 mod kill;
 mod lease;
 mod manager;
 mod pools;
 mod prepared;
 mod state;
+mod stock;
+pub mod user_variable;
 
 pub use connect::ConnectError;
-pub use connection::{Connection, Tracked};
+pub use connection::{COLLATIONS, CURRENT_ROLE, Connection, Tracked, only_value};
+pub use gate::Gate;
 pub use kill::{KillScope, kill};
 pub use lease::{Lease, LeaseError};
-pub use pools::{Origin, Pool, PoolKey, Pools, Usage};
-pub use state::{State, StateTable, Variables};
+pub use pools::{Kind, Origin, Pool, PoolKey, Pools, Usage};
+pub use state::{RESULTS_CHARSET, RESULTS_COLLATION, State, StateTable, Variables, named};

@@ -3,23 +3,22 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
-use deadpool::managed::{PoolError, QueueMode, Timeouts};
+use deadpool::managed::{PoolError, QueueMode, TimeoutType, Timeouts};
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::handshake::Attributes;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::budget::Budget;
 use super::connect::ConnectError;
+use super::family::Family;
 use super::lease::{Lease, LeaseError};
 use super::manager::Manager;
 use super::state::StateTable;
 use crate::admin::Metrics;
-use crate::admin::metrics::{CloseReason, EndpointMetrics};
+use crate::admin::metrics::EndpointMetrics;
 use crate::config::{Config, Credentials};
 use crate::topology::{Endpoint, Snapshot};
 
@@ -27,19 +26,24 @@ use crate::topology::{Endpoint, Snapshot};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// … to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How often room for a connection is looked for while there is none.
-const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the connections of one pool have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PoolKey {
     /// The user, as the configuration names it.
     pub user: String,
-    /// The capabilities that were fixed when connecting.
-    pub flags: Capabilities,
+    /// The kind of client.
+    pub kind: Kind,
     /// Whether a schema is selected: none can be unselected.
     pub has_schema: bool,
-    /// The connection attributes that were given by the client.
+}
+
+/// What a client fixes when it connects.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// The capabilities that a server fixes too.
+    pub flags: Capabilities,
+    /// The connection attributes that servers are shown.
     pub attributes: Attributes,
 }
 
@@ -61,55 +65,10 @@ pub struct Origin {
     /// Whether connections of this pool have a schema.
     pub(super) has_schema: bool,
     pub(super) metrics: EndpointMetrics,
+    pub(super) family: Arc<Family>,
 }
 
-type Connections = deadpool::managed::Pool<Manager>;
-
-/// The pools of one user at one endpoint, which share one limit.
-pub(super) struct Family {
-    budget: Budget,
-    pools: Mutex<Vec<(Weak<Origin>, Connections)>>,
-}
-
-impl Family {
-    fn new(limit: usize) -> Self {
-        Self {
-            budget: Budget::new(limit),
-            pools: Mutex::default(),
-        }
-    }
-
-    /// Room for one more connection. Takes the place of an idle one in another pool of the family
-    /// if there is no other. The caller limits the time.
-    pub(super) async fn room(&self) -> OwnedSemaphorePermit {
-        loop {
-            if let Some(permit) = self.budget.try_take() {
-                return permit;
-            }
-            self.close_one_idle();
-            if let Some(permit) = self.budget.try_take() {
-                return permit;
-            }
-            // A connection that becomes idle in another pool wakes nobody here.
-            tokio::time::sleep(ROOM_PAUSE).await;
-        }
-    }
-
-    fn close_one_idle(&self) {
-        let pools = self
-            .pools
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for (_, pool) in pools {
-            let mut is_closed = false;
-            pool.retain(|_, _| std::mem::replace(&mut is_closed, true));
-            if is_closed {
-                return;
-            }
-        }
-    }
-}
+pub(super) type Connections = deadpool::managed::Pool<Manager>;
 
 impl Pool {
     /// Lends a connection that nobody uses, if there is one.
@@ -167,6 +126,12 @@ impl Pool {
                 Ok(Lease::new(object, self.origin.clone()))
             }
             Err(PoolError::Backend(error)) => Err(LeaseError::Connect(error)),
+            Err(PoolError::Timeout(TimeoutType::Create)) => {
+                Err(LeaseError::Connect(ConnectError::TimedOut {
+                    address: self.origin.endpoint.address.to_string(),
+                    limit: waited,
+                }))
+            }
             Err(PoolError::Timeout(_)) => Err(LeaseError::Exhausted {
                 limit: self.connections.status().max_size,
                 waited,
@@ -231,7 +196,10 @@ impl Pools {
             .find(|((id, other), _)| *id == identity(endpoint) && other.user == key.user);
         let family = match relative {
             Some((_, pool)) => pool.family.clone(),
-            None => Arc::new(Family::new(max_size(config, endpoint))),
+            None => {
+                let (limit, min_idle) = limits(config, endpoint);
+                Arc::new(Family::new(limit, min_idle))
+            }
         };
         let pool = self.make(config, endpoint, login, &key, family);
         pools.insert((identity(endpoint), key), pool.clone());
@@ -252,17 +220,17 @@ impl Pools {
             endpoint: endpoint.clone(),
             login: login.clone(),
             monitor: config.monitor.credentials.clone(),
-            flags: key.flags,
-            attributes: key.attributes.clone(),
+            kind: key.kind.clone(),
             states: self.states.clone(),
             connect_timeout: config.timeouts.connect,
+            dead_link: config.timeouts.dead_link,
             max_life: config.pool.max_life,
             statement_limit: config.pool.prepared_statements,
             metrics: metrics.clone(),
             family: family.clone(),
         };
         let built = Connections::builder(manager)
-            .max_size(max_size(config, endpoint))
+            .max_size(limits(config, endpoint).0)
             .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .build();
@@ -276,11 +244,9 @@ impl Pools {
             login,
             has_schema: key.has_schema,
             metrics,
+            family: family.clone(),
         });
-        let mut relatives = family.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        relatives.retain(|(origin, _)| origin.strong_count() > 0);
-        relatives.push((Arc::downgrade(&origin), connections.clone()));
-        drop(relatives);
+        family.join(&origin, &connections);
         Pool {
             connections,
             origin,
@@ -293,6 +259,7 @@ impl Pools {
     pub fn apply(&self, old: &Config, new: &Config, snapshot: &Snapshot) {
         let is_same = |user: &str| matches!((old.user(user), new.user(user)), (Some(old), Some(new)) if old.backend == new.backend);
         let same_settings = old.timeouts.connect == new.timeouts.connect
+            && old.timeouts.dead_link == new.timeouts.dead_link
             && old.pool.max_life == new.pool.max_life
             && old.pool.prepared_statements == new.pool.prepared_statements
             && old.monitor.credentials == new.monitor.credentials;
@@ -303,48 +270,73 @@ impl Pools {
                     .all()
                     .any(|endpoint| Arc::ptr_eq(endpoint, &pool.origin.endpoint));
             if stays {
-                pool.connections
-                    .resize(max_size(new, &pool.origin.endpoint));
-                pool.family
-                    .budget
-                    .resize(max_size(new, &pool.origin.endpoint));
+                let (limit, min_idle) = limits(new, &pool.origin.endpoint);
+                pool.family.resize(limit, min_idle);
             } else {
-                pool.connections.close();
+                pool.family.close();
             }
             stays
         });
     }
 
-    /// Closes connections that waited for longer than `idle_timeout` or are too old, and forgets
-    /// pools that nobody uses: clients choose the attributes that they are told apart by.
-    pub fn prune(&self, idle_timeout: Duration) {
+    /// Notes that there is a client of this kind, for which connections are then made ahead.
+    pub fn expect(
+        &self,
+        config: &Config,
+        endpoint: &Arc<Endpoint>,
+        login: &Credentials,
+        user: &str,
+        kind: &Kind,
+    ) {
+        let key = PoolKey {
+            user: user.to_owned(),
+            kind: kind.clone(),
+            has_schema: false,
+        };
+        let family = self.pool(config, endpoint, login, key).family;
+        family.stock.note(kind);
+        family.keep_ready();
+    }
+
+    /// Closes connections that waited for longer than `idle_timeout`, are too old or that the server
+    /// has closed, and has others made in their place where too few are ready. Forgets pools that nobody uses: clients choose
+    /// the attributes that they are told apart by.
+    pub fn tend(&self, idle_timeout: Duration) {
         let mut pools = self.lock();
-        for pool in pools.values() {
-            pool.connections.retain(|connection, metrics| {
-                let reason = if connection.is_old() {
-                    CloseReason::Age
-                } else if metrics.last_used() >= idle_timeout {
-                    CloseReason::Idle
-                } else {
-                    return true;
-                };
-                pool.origin.metrics.closed.inc(reason);
-                false
-            });
+        for ((_, key), pool) in pools.iter() {
+            if Arc::strong_count(&pool.origin) > 1 {
+                pool.family.stock.note(&key.kind);
+            }
         }
-        pools.retain(|_, pool| {
-            Arc::strong_count(&pool.origin) > 1 || pool.connections.status().size > 0
+        for pool in one_of_each_family(&pools) {
+            pool.family.prune(idle_timeout, &pool.origin);
+            pool.family.keep_ready();
+        }
+        pools.retain(|(_, key), pool| {
+            let stays = Arc::strong_count(&pool.origin) > 1
+                || pool.connections.status().size > 0
+                || pool.family.stock.knows(&key.kind);
+            if !stays {
+                pool.family.leave(&pool.origin);
+            }
+            stays
         });
     }
 
     /// The connections to one endpoint.
     pub fn usage(&self, endpoint: &Arc<Endpoint>) -> Usage {
         let mut usage = Usage::default();
-        for ((id, _), pool) in self.lock().iter() {
+        let pools = self.lock();
+        for ((id, _), pool) in pools.iter() {
             if *id == identity(endpoint) {
                 let status = pool.connections.status();
                 usage.open += status.size;
                 usage.in_use += status.size.saturating_sub(status.available);
+            }
+        }
+        for pool in one_of_each_family(&pools) {
+            if Arc::ptr_eq(&pool.origin.endpoint, endpoint) {
+                usage.open += pool.family.stock.len();
             }
         }
         usage
@@ -361,12 +353,27 @@ fn identity(endpoint: &Arc<Endpoint>) -> usize {
     Arc::as_ptr(endpoint) as usize
 }
 
-fn max_size(config: &Config, endpoint: &Endpoint) -> usize {
-    config
-        .endpoints
-        .iter()
+/// One pool for each user and endpoint.
+fn one_of_each_family(pools: &Map) -> Vec<Pool> {
+    let mut some: Vec<Pool> = Vec::new();
+    for pool in pools.values() {
+        if !some
+            .iter()
+            .any(|known| Arc::ptr_eq(&known.family, &pool.family))
+        {
+            some.push(pool.clone());
+        }
+    }
+    some
+}
+
+/// The most connections to an endpoint for one user, and how many are to be ready.
+fn limits(config: &Config, endpoint: &Endpoint) -> (usize, usize) {
+    let mut candidates = config.endpoints.iter();
+    candidates
         .find(|candidate| candidate.name == endpoint.name)
-        .map_or(config.pool.max_connections, |candidate| {
-            candidate.max_connections
-        })
+        .map_or(
+            (config.pool.max_connections, config.pool.min_idle),
+            |candidate| (candidate.max_connections, candidate.min_idle),
+        )
 }

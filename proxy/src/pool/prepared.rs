@@ -48,16 +48,87 @@ impl Prepared {
         self.ids.remove(&statement)
     }
 
+    /// Forgets all and returns the server's ids of them.
+    pub fn clear(&mut self) -> Vec<u32> {
+        self.order.clear();
+        self.ids.drain().map(|(_, id)| id).collect()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+}
+
+/// The textual prepared statements of a connection. They have names of the proxy's, of which there
+/// are few: a name that is used again drops the statement that had it.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// The proxy's numbers of the statements, by the number in their names.
+    slots: Vec<Option<u64>>,
+    next: usize,
+}
+
+impl Texts {
+    const SLOTS: usize = 32;
+
+    /// The name of a statement that was prepared here.
+    pub fn name(&self, statement: u64) -> Option<String> {
+        let slot = self.slots.iter().position(|one| *one == Some(statement))?;
+        Some(slot_name(slot))
+    }
+
+    /// The name under which a statement is to be prepared here.
+    pub fn assign(&mut self, statement: u64) -> String {
+        let known = self.slots.iter().position(|one| *one == Some(statement));
+        let slot = known.unwrap_or_else(|| {
+            self.next = (self.next + 1) % Self::SLOTS;
+            self.next
+        });
+        self.slots.resize(Self::SLOTS, None);
+        if let Some(one) = self.slots.get_mut(slot) {
+            *one = Some(statement);
+        }
+        slot_name(slot)
+    }
+
+    /// Forgets a statement that could not be prepared.
+    pub fn remove(&mut self, statement: u64) {
+        for one in &mut self.slots {
+            if *one == Some(statement) {
+                *one = None;
+            }
+        }
+    }
+
     /// Forgets all: the server has done so too.
     pub fn clear(&mut self) {
-        self.ids.clear();
-        self.order.clear();
+        self.slots.clear();
     }
+}
+
+fn slot_name(slot: usize) -> String {
+    format!("isthmus_{slot}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_used_again() {
+        let mut texts = Texts::default();
+        let first = texts.assign(0);
+        assert_eq!(texts.assign(0), first);
+        assert_eq!(texts.name(0), Some(first.clone()));
+        for number in 1..32 {
+            assert_ne!(texts.assign(number), first);
+        }
+        assert_eq!(texts.assign(32), first);
+        assert_eq!((texts.name(0), texts.name(32)), (None, Some(first)));
+        texts.remove(32);
+        assert_eq!(texts.name(32), None);
+    }
 
     #[test]
     fn the_oldest_statement_makes_room() {

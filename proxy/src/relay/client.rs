@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::BytesMut;
 use isthmus_protocol::ProtocolError;
+use isthmus_protocol::auth::NONCE_LEN;
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::ok::{EofPacket, OkPacket};
 use isthmus_protocol::packet::{self, Assembler, Progress};
@@ -25,7 +26,10 @@ pub enum ClientError {
 
 impl From<io::Error> for ClientError {
     fn from(error: io::Error) -> Self {
-        Self::Gone(error)
+        match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+            Some(broken) => Self::Refused(refusal(broken)),
+            None => Self::Gone(error),
+        }
     }
 }
 
@@ -35,6 +39,8 @@ pub struct Client {
     pub stream: Stream,
     /// What was negotiated.
     pub capabilities: Capabilities,
+    /// What its login was made from.
+    pub nonce: [u8; NONCE_LEN],
     /// The sequence id of the next packet that is sent.
     pub sequence: u8,
     /// The status flags that the client saw last.
@@ -46,10 +52,11 @@ pub struct Client {
 
 impl Client {
     /// A client that negotiated `capabilities`.
-    pub fn new(stream: Stream, capabilities: Capabilities) -> Self {
+    pub fn new(stream: Stream, capabilities: Capabilities, nonce: [u8; NONCE_LEN]) -> Self {
         Self {
             stream,
             capabilities,
+            nonce,
             sequence: 0,
             status: Status::AUTOCOMMIT,
             tracking: Tracking::default(),
@@ -72,6 +79,11 @@ impl Client {
         self.capabilities.contains(Capabilities::SESSION_TRACK)
     }
 
+    /// Whether it wants to hear of tokens, and can.
+    pub fn hears_tokens(&self) -> bool {
+        self.tracking.has_token() && self.tracks_session()
+    }
+
     /// Whether a whole command is in the buffer already.
     pub fn has_buffered(&mut self) -> bool {
         !self.stream.buffered().is_empty()
@@ -81,18 +93,32 @@ impl Client {
     /// of the answer.
     pub async fn read_command(&mut self, limit: usize) -> Result<BytesMut, ClientError> {
         self.assembler.set_limit(limit);
+        let is_compressed = self.stream.is_compressed();
+        self.assembler.ignore_order(is_compressed);
         loop {
             match self.assembler.advance(self.stream.buffered()) {
                 Ok(Progress::Complete {
-                    framed, sequence, ..
+                    framed,
+                    mut sequence,
+                    ..
                 }) => {
+                    let mut command = self.stream.take(framed);
+                    if is_compressed {
+                        // Clients number only frames for certain, and the backend wants packets.
+                        sequence = packet::renumber(&mut command);
+                    }
                     self.sequence = sequence.wrapping_add(1);
-                    return Ok(self.stream.take(framed));
+                    return Ok(command);
                 }
                 Ok(Progress::Incomplete { .. }) => self.stream.fill().await?,
-                Err(error) => return Err(ClientError::Refused(refusal(&error, limit))),
+                Err(error) => return Err(ClientError::Refused(refusal(&error))),
             }
         }
+    }
+
+    /// Whether a packet with this sequence id may come next. Inside compressed frames any may.
+    pub(super) fn follows(&self, sequence: u8) -> bool {
+        self.stream.is_compressed() || sequence == self.sequence
     }
 
     /// Sends a payload that the proxy made.
@@ -112,6 +138,17 @@ impl Client {
     /// Sends an OK that the proxy made, with the status that the client saw last.
     pub async fn send_ok(&mut self) -> io::Result<()> {
         self.send_ok_with(&[]).await
+    }
+
+    /// The same before the answers to other statements of the command.
+    pub async fn send_ok_before_more(&mut self) -> io::Result<()> {
+        let mut payload = Vec::new();
+        OkPacket {
+            status: self.lasting_status() | Status::MORE_RESULTS_EXISTS,
+            ..OkPacket::default()
+        }
+        .encode(OkPacket::HEADER, self.tracks_session(), &mut payload);
+        self.send(&payload).await
     }
 
     /// Sends an OK that the proxy made, with changes in the session.
@@ -185,13 +222,15 @@ impl Client {
             && (ok.info.is_empty() || self.tracks_session())
     }
 
-    /// Writes an OK of the backend as this client understands it. `has_own_tracking` says that the
-    /// server reports what the client wants to hear, instead of what the proxy does.
+    /// Writes an OK of the backend as this client understands it, with a token if it is to be told
+    /// one. `has_own_tracking` says that the server reports what the client wants to hear, instead of
+    /// what the proxy does.
     pub(super) fn translate_ok(
         &self,
         ok: &OkPacket<'_>,
         is_eof: bool,
         has_own_tracking: bool,
+        token: Option<&str>,
         sequence: u8,
         out: &mut Vec<u8>,
     ) {
@@ -200,9 +239,13 @@ impl Client {
             return;
         }
         let mut ok = *ok;
-        let heard;
-        if self.tracks_session() && !has_own_tracking && !ok.session_state.is_empty() {
+        let mut heard;
+        let has_changes = !ok.session_state.is_empty() || token.is_some();
+        if self.tracks_session() && !has_own_tracking && has_changes {
             heard = self.tracking.heard(ok.session_state);
+            if let Some(token) = token {
+                self.tracking.put_token(token, &mut heard);
+            }
             ok.session_state = &heard;
             ok.status
                 .set(Status::SESSION_STATE_CHANGED, !heard.is_empty());
@@ -217,18 +260,21 @@ impl Client {
     }
 
     /// Writes the EOF packet that ends metadata for a client without DEPRECATE_EOF.
-    pub(super) fn metadata_eof(&self, sequence: u8, out: &mut Vec<u8>) {
+    pub(super) fn metadata_eof(&self, has_more: bool, sequence: u8, out: &mut Vec<u8>) {
+        let mut status = self.lasting_status();
+        status.set(Status::MORE_RESULTS_EXISTS, has_more);
         let eof = EofPacket {
             warnings: 0,
-            status: self.lasting_status(),
+            status,
         };
         packet::put_with(out, sequence, |out| eof.encode(out));
     }
 }
 
-fn refusal(error: &ProtocolError, limit: usize) -> SqlError {
+fn refusal(error: &ProtocolError) -> SqlError {
     match error {
-        ProtocolError::TooLarge { .. } => SqlError::packet_too_large(limit),
+        ProtocolError::TooLarge { limit, .. } => SqlError::packet_too_large(*limit),
+        ProtocolError::Uncompressible => SqlError::uncompressible(),
         ProtocolError::OutOfOrder { .. } => SqlError::out_of_order(),
         other => SqlError::malformed(&other.to_string()),
     }

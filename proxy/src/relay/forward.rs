@@ -1,15 +1,18 @@
 //! One response, from the backend to the client.
 
 use std::io;
+use std::time::Duration;
 
+use bitflags::bitflags;
 use isthmus_protocol::error::ProtocolError;
 use isthmus_protocol::ok::OkPacket;
 use isthmus_protocol::packet::{self, HEADER_LEN};
 use isthmus_protocol::prepared::PrepareOk;
 use isthmus_protocol::response::{Kind, Piece, Response};
+use isthmus_protocol::status::Status;
 
 use super::upload::upload;
-use super::{Client, Reply, ServerError, Stream};
+use super::{Client, Reply, ServerError, Stream, liveness};
 
 /// Why a response did not reach the client whole.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +51,48 @@ pub enum BackendFault {
     Protocol(#[from] ProtocolError),
 }
 
+bitflags! {
+    /// Errors that are kept from the client, because the caller has a remedy. After each of them
+    /// the statement has not run.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct HoldBack: u8 {
+        /// Those that say that the writer is to be asked.
+        const REFUSALS = 1;
+        /// 1243: the connection does not have the prepared statement.
+        const UNKNOWN_STATEMENT = 1 << 1;
+        /// 1615: what the prepared statement is about has changed too often.
+        const STALE_STATEMENT = 1 << 2;
+        /// 1461: the server has as many prepared statements as it may.
+        const NO_ROOM = 1 << 3;
+        /// Every error there is.
+        const EVERYTHING = 1 << 4;
+    }
+}
+
+impl HoldBack {
+    /// Whether this is one of them.
+    pub fn holds(self, error: &ServerError) -> bool {
+        let own = match error.code {
+            1243 => Self::UNKNOWN_STATEMENT,
+            1615 => Self::STALE_STATEMENT,
+            1461 => Self::NO_ROOM,
+            _ if error.is_for_the_writer() => Self::REFUSALS,
+            _ => Self::empty(),
+        };
+        self.intersects(own | Self::EVERYTHING)
+    }
+}
+
+/// Makes the token that a client is told with an OK packet, of the packet; `None` for none.
+pub type MakeToken<'a> = &'a (dyn Fn(&OkPacket<'_>) -> Option<String> + Sync);
+
 /// How a response is to be forwarded.
-#[derive(Debug, Clone, Copy)]
-pub struct Forward {
+#[derive(Clone, Copy)]
+pub struct Forward<'a> {
     /// What the command answers with.
     pub kind: Kind,
-    /// Keep back an error that says that the server may not write: the caller asks another one.
-    pub hold_back_refusals: bool,
+    /// Which errors the client does not get to see, because the caller asks another server.
+    pub hold_back: HoldBack,
     /// The statement runs in a read-only transaction. A reader that says of a write that it is
     /// read-only itself is made to say what the writer would.
     pub is_in_read_only: bool,
@@ -62,8 +100,16 @@ pub struct Forward {
     pub statement_id: u32,
     /// Whether the server reports to the client what it wants to hear (see [`super::Tracking`]).
     pub has_own_tracking: bool,
+    /// Makes the tokens that the client is told, if it wants to hear of them.
+    pub token: Option<MakeToken<'a>>,
+    /// Whether the client is told of one warning more than the server has.
+    pub adds_warning: bool,
     /// The sequence id of the last packet of the command, as it was sent to the backend.
     pub after: u8,
+    /// How long the client may be silent in the middle of an upload, if it has said so itself.
+    pub read_timeout: Option<Duration>,
+    /// How many results there will be, as far as that is known: no more than this.
+    pub results: usize,
 }
 
 /// Forwards one whole response to the client. An error packet of the server is part of the reply,
@@ -71,9 +117,10 @@ pub struct Forward {
 pub async fn forward(
     backend: &mut Stream,
     client: &mut Client,
-    options: Forward,
+    options: Forward<'_>,
 ) -> Result<Reply, RelayError> {
     let mut response = Response::after(options.kind, options.after);
+    response.is_compressed = backend.is_compressed();
     response.sequence_shift = client.sequence.wrapping_sub(response.next_sequence());
     Forwarding {
         response,
@@ -82,6 +129,8 @@ pub async fn forward(
         out: Vec::new(),
         ready: 0,
         rows_before: 0,
+        results: 0,
+        metadata_eof: None,
         untouched: true,
     }
     .run(backend, client)
@@ -93,9 +142,20 @@ pub async fn forward(
 pub async fn swallow(
     backend: &mut Stream,
     kind: Kind,
+    keep: Option<&mut Vec<u8>>,
+) -> Result<Reply, BackendFault> {
+    swallow_after(backend, kind, 0, keep).await
+}
+
+/// The same for the response to a command whose last packet had the sequence id `after`.
+pub async fn swallow_after(
+    backend: &mut Stream,
+    kind: Kind,
+    after: u8,
     mut keep: Option<&mut Vec<u8>>,
 ) -> Result<Reply, BackendFault> {
-    let mut response = Response::new(kind);
+    let mut response = Response::after(kind, after);
+    response.is_compressed = backend.is_compressed();
     let mut reply = Reply::default();
     while !response.is_over() {
         let len = match response.next(backend.buffered())? {
@@ -148,12 +208,22 @@ fn split(buffered: &[u8], ready: usize, len: usize) -> (&[u8], &[u8]) {
     (ready, rest.get(..len).unwrap_or_default())
 }
 
+/// What a server knows when it has sent the columns, and what an EOF packet behind them tells. What
+/// follows it may be the last that some clients read before they decide what comes next.
+const AT_METADATA: Status = Status::IN_TRANS
+    .union(Status::AUTOCOMMIT)
+    .union(Status::IN_TRANS_READONLY)
+    .union(Status::NO_BACKSLASH_ESCAPES)
+    .union(Status::ANSI_QUOTES)
+    .union(Status::MORE_RESULTS_EXISTS)
+    .union(Status::PS_OUT_PARAMS);
+
 /// What is put between columns and rows, and what is longer about the end of the rows.
 const ROOM_FOR_EOFS: usize = 32;
 
-struct Forwarding {
+struct Forwarding<'a> {
     response: Response,
-    options: Forward,
+    options: Forward<'a>,
     reply: Reply,
     /// Translated bytes that come before what is ready in the backend's buffer.
     out: Vec<u8>,
@@ -161,10 +231,15 @@ struct Forwarding {
     ready: usize,
     /// Rows of the result sets before this one.
     rows_before: u64,
+    /// Results that are over.
+    results: usize,
+    /// Where the status flags of an EOF packet are in `out` that the proxy has put between columns
+    /// and rows.
+    metadata_eof: Option<usize>,
     untouched: bool,
 }
 
-impl Forwarding {
+impl Forwarding<'_> {
     async fn run(mut self, backend: &mut Stream, client: &mut Client) -> Result<Reply, RelayError> {
         while !self.response.is_over() {
             let piece = self
@@ -182,10 +257,8 @@ impl Forwarding {
                 Piece::Err { len } => {
                     let error = ServerError::parse(payload(backend, self.ready, len));
                     let error = error.map_err(|e| self.fault(e))?;
-                    let is_held_back = self.options.hold_back_refusals
-                        && self.untouched
-                        && self.ready == 0
-                        && error.is_for_the_writer();
+                    let is_held_back =
+                        self.untouched && self.ready == 0 && self.options.hold_back.holds(&error);
                     let instead = if self.options.is_in_read_only {
                         error.in_read_only_transaction()
                     } else {
@@ -193,6 +266,7 @@ impl Forwarding {
                     };
                     self.reply.error = Some(error);
                     if is_held_back {
+                        self.reply.is_held_back = true;
                         backend.consume(len);
                         return Ok(self.reply);
                     }
@@ -254,6 +328,7 @@ impl Forwarding {
                 .await
                 .map_err(RelayError::Client)?;
             self.out.clear();
+            self.metadata_eof = None;
         }
         self.ready = 0;
         Ok(())
@@ -280,7 +355,9 @@ impl Forwarding {
                 .response
                 .next_sequence()
                 .wrapping_add(self.response.sequence_shift);
-            client.metadata_eof(sequence, &mut self.out);
+            let has_more = self.results + 1 < self.options.results;
+            client.metadata_eof(has_more, sequence, &mut self.out);
+            self.metadata_eof = Some(self.out.len() - 2);
             self.response.sequence_shift = self.response.sequence_shift.wrapping_add(1);
         }
     }
@@ -302,13 +379,33 @@ impl Forwarding {
         self.reply
             .add_ok(&ok, is_eof.then_some(self.response.rows - self.rows_before));
         self.rows_before = self.response.rows;
-        if client.takes_as_is(&ok, is_eof) {
+        self.results += 1;
+        if let Some(place) = self.metadata_eof.take() {
+            // Now it is known what a server would have said there.
+            let known = ok.status & AT_METADATA;
+            if let Some(bytes) = self.out.get_mut(place..place + 2) {
+                bytes.copy_from_slice(&known.bits().to_le_bytes());
+            }
+        }
+        let adds_warning = self.options.adds_warning;
+        let token = self.options.token.and_then(|make| make(&ok));
+        let is_changed = adds_warning || token.is_some();
+        if !is_changed && client.takes_as_is(&ok, is_eof) {
             self.ready += len;
             return Ok(());
         }
+        let mut ok = ok;
+        ok.warnings = ok.warnings.saturating_add(u16::from(adds_warning));
         self.out.extend_from_slice(ready);
         let has_own_tracking = self.options.has_own_tracking;
-        client.translate_ok(&ok, is_eof, has_own_tracking, sequence, &mut self.out);
+        client.translate_ok(
+            &ok,
+            is_eof,
+            has_own_tracking,
+            token.as_deref(),
+            sequence,
+            &mut self.out,
+        );
         backend.consume(self.ready + len);
         self.ready = 0;
         Ok(())
@@ -325,7 +422,9 @@ impl Forwarding {
 
     fn pass_prepare_ok(&mut self, backend: &mut Stream, len: usize) -> Result<(), RelayError> {
         let parsed = PrepareOk::parse(payload(backend, self.ready, len));
-        self.reply.prepared = Some(parsed.map_err(|e| self.fault(e))?);
+        let prepared = parsed.map_err(|e| self.fault(e))?;
+        self.reply.warnings = prepared.warnings;
+        self.reply.prepared = Some(prepared);
         // The id stands right behind the header and the OK byte.
         let id = self.ready + HEADER_LEN + 1;
         if let Some(bytes) = backend.buffered().get_mut(id..id + 4) {
@@ -341,6 +440,19 @@ impl Forwarding {
         backend: &mut Stream,
         client: &mut Client,
     ) -> Result<(), RelayError> {
-        upload(client, backend, self.response.next_sequence()).await
+        let limit = liveness::lift_limit(backend.tcp()).map_err(|e| self.fault(e))?;
+        let due = self.response.next_sequence();
+        client.sequence = due.wrapping_add(self.response.sequence_shift);
+        let next = upload(
+            client,
+            backend,
+            due,
+            self.options.read_timeout.unwrap_or(Duration::MAX),
+        )
+        .await?;
+        self.response.uploaded(next);
+        // Until it answers, the end of the file may lie in buffers for which the server has no room.
+        self.wait(backend, client).await?;
+        liveness::set_limit(backend.tcp(), limit).map_err(|e| self.fault(e))
     }
 }

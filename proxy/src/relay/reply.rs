@@ -7,6 +7,8 @@ use isthmus_protocol::prepared::PrepareOk;
 use isthmus_protocol::session_track::{self, Change};
 use isthmus_protocol::status::Status;
 
+use crate::error::SqlError;
+
 /// An ERR packet, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerError {
@@ -67,9 +69,22 @@ impl ServerError {
     }
 
     /// Whether a reader ran nothing and the writer may know better: it may not write, or does not
-    /// have a schema yet (1049).
+    /// have what the statement names yet: a schema (1049), a column (1054), a table (1146), a
+    /// routine (1305).
     pub fn is_for_the_writer(&self) -> bool {
-        self.is_read_only_refusal() || self.code == 1049
+        self.is_read_only_refusal() || matches!(self.code, 1049 | 1054 | 1146 | 1305)
+    }
+}
+
+impl From<&SqlError> for ServerError {
+    fn from(error: &SqlError) -> Self {
+        let mut state = *b"HY000";
+        state.copy_from_slice(error.state.as_bytes());
+        Self {
+            code: error.code,
+            state,
+            message: error.message.clone().into_bytes(),
+        }
     }
 }
 
@@ -90,6 +105,8 @@ impl std::fmt::Display for ServerError {
 pub struct Reply {
     /// The error that ended the response.
     pub error: Option<ServerError>,
+    /// The client has seen nothing of the response, since it was for another server to answer.
+    pub is_held_back: bool,
     /// Status flags of the last OK; of no meaning after an error.
     pub status: Option<Status>,
     /// Rows affected, from the last OK.
@@ -119,6 +136,22 @@ impl Reply {
         self.session_state.extend_from_slice(ok.session_state);
         self.is_result_set = rows.is_some();
         self.rows = rows.unwrap_or(0);
+    }
+
+    /// Whether it was one result set, and nothing else is to be said of it.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        const TELLING: Status = Status::IN_TRANS
+            .union(Status::CURSOR_EXISTS)
+            .union(Status::SESSION_STATE_CHANGED);
+        self.error.is_none()
+            && self.is_result_set
+            && self.warnings == 0
+            && self.session_state.is_empty()
+            && self.prepared.is_none()
+            && self
+                .status
+                .is_some_and(|status| !status.intersects(TELLING))
     }
 
     /// Drops the reports of variables, but for MariaDB's `last_gtid`, which is none.

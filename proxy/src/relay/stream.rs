@@ -1,32 +1,39 @@
-//! One side of a conversation: a TCP connection, with TLS or without, and the bytes that came
-//! from it and are not consumed yet.
+//! One side of a conversation: a TCP connection, with TLS or without, compressed or not, and the
+//! bytes that came from it and are not consumed yet.
 
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use isthmus_protocol::compression::Compression;
 use isthmus_protocol::packet::{self, Header};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, Interest, ReadBuf};
+use tokio::io::{AsyncReadExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::compressed::{Compressed, Meter};
+use super::socket::Socket;
+
 /// The first read of a response or command asks for this many bytes.
-const READ_SIZE: usize = 16 * 1024;
+pub(super) const READ_SIZE: usize = 16 * 1024;
 /// Where reads keep filling the buffer, it grows to this: fewer system calls per byte.
 const LARGE_READ_SIZE: usize = 128 * 1024;
+/// A connection at rest keeps a buffer of this size, so that short commands and answers need no new
+/// one.
+const KEPT_SIZE: usize = 512;
 
 enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Bare(Socket),
+    Compressed(Box<Compressed>),
 }
 
-/// A connection with its read buffer. At rest (nothing read that is not consumed) the buffer is
-/// freed, so that an idle connection costs no more than its socket.
+/// A connection with its read buffer. At rest (nothing read that is not consumed) a buffer that is
+/// not small is freed, so that an idle connection costs little more than its socket.
 pub struct Stream {
     transport: Transport,
     buffer: BytesMut,
@@ -37,34 +44,51 @@ impl Stream {
     /// A connection without TLS. Nagle's algorithm is switched off: packets are whole messages.
     pub fn plain(tcp: TcpStream) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
-        Ok(Self {
-            transport: Transport::Plain(tcp),
-            buffer: BytesMut::new(),
-            read_size: READ_SIZE,
-        })
+        Ok(Self::over(Socket::Plain(tcp)))
     }
 
     /// The connection inside TLS, after the handshake.
     pub fn tls(tls: TlsStream<TcpStream>) -> Self {
+        Self::over(Socket::Tls(Box::new(tls)))
+    }
+
+    fn over(socket: Socket) -> Self {
         Self {
-            transport: Transport::Tls(Box::new(tls)),
+            transport: Transport::Bare(socket),
             buffer: BytesMut::new(),
             read_size: READ_SIZE,
         }
+    }
+
+    /// The same connection with everything that follows in compressed frames.
+    pub fn compressed(self, compression: Compression, meter: Option<Meter>) -> Self {
+        let transport = match self.transport {
+            Transport::Bare(socket) => {
+                let compressed = Compressed::new(socket, compression, meter);
+                Transport::Compressed(Box::new(compressed))
+            }
+            compressed @ Transport::Compressed(_) => compressed,
+        };
+        Self { transport, ..self }
     }
 
     /// Gives back the bare TCP connection for a TLS handshake. `None` if TLS is on already or if
     /// bytes were read ahead, which would belong to the handshake.
     pub fn into_plain(self) -> Option<TcpStream> {
         match self.transport {
-            Transport::Plain(tcp) if self.buffer.is_empty() => Some(tcp),
+            Transport::Bare(Socket::Plain(tcp)) if self.buffer.is_empty() => Some(tcp),
             _ => None,
         }
     }
 
     /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
-        matches!(self.transport, Transport::Tls(_))
+        matches!(self.socket(), Socket::Tls(_))
+    }
+
+    /// Whether the connection is compressed.
+    pub fn is_compressed(&self) -> bool {
+        matches!(self.transport, Transport::Compressed(_))
     }
 
     /// The name that the client certificate or the peer's address gives for messages.
@@ -72,10 +96,29 @@ impl Stream {
         self.tcp().peer_addr()
     }
 
-    fn tcp(&self) -> &TcpStream {
+    fn socket(&self) -> &Socket {
         match &self.transport {
-            Transport::Plain(tcp) => tcp,
-            Transport::Tls(tls) => tls.get_ref().0,
+            Transport::Bare(socket) => socket,
+            Transport::Compressed(compressed) => &compressed.socket,
+        }
+    }
+
+    fn socket_mut(&mut self) -> &mut Socket {
+        match &mut self.transport {
+            Transport::Bare(socket) => socket,
+            Transport::Compressed(compressed) => &mut compressed.socket,
+        }
+    }
+
+    pub(super) fn tcp(&self) -> &TcpStream {
+        self.socket().tcp()
+    }
+
+    /// The next bytes are a new command of the client's, whose packet may have `limit` bytes. For
+    /// a compressed connection, which counts its frames anew.
+    pub fn expect_command(&mut self, limit: usize) {
+        if let Transport::Compressed(compressed) = &mut self.transport {
+            compressed.compression.expect_command(limit);
         }
     }
 
@@ -97,26 +140,55 @@ impl Stream {
         self.buffer.split_to(n)
     }
 
+    /// Takes the memory of what [`Stream::take`] gave for what comes next.
+    pub fn reuse(&mut self, taken: BytesMut) {
+        if self.buffer.is_empty() {
+            self.buffer = taken;
+            self.buffer.clear();
+        }
+    }
+
     /// Gives the buffer's memory back. Only for a connection at rest: buffered bytes stay.
     pub fn rest(&mut self) {
         if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
+            // Makes the capacity whole again, of which what was consumed took its part.
+            if !self.buffer.try_reclaim(KEPT_SIZE) || self.buffer.capacity() > KEPT_SIZE {
+                self.buffer = BytesMut::new();
+            }
             self.read_size = READ_SIZE;
+        }
+        if let Transport::Compressed(compressed) = &mut self.transport {
+            compressed.rest();
         }
     }
 
     /// Reads what is there, at least one byte.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the peer closed the connection.
+    /// `UnexpectedEof` when the peer closed the connection; a [`ProtocolError`] inside when it
+    /// sent a frame that cannot be.
+    ///
+    /// [`ProtocolError`]: isthmus_protocol::ProtocolError
     pub async fn fill(&mut self) -> io::Result<()> {
-        if self.read_size == READ_SIZE {
-            return self.fill_a_little().await;
-        }
-        self.buffer.reserve(self.read_size);
+        let buffer = &mut self.buffer;
         let n = match &mut self.transport {
-            Transport::Plain(tcp) => tcp.read_buf(&mut self.buffer).await?,
-            Transport::Tls(tls) => tls.read_buf(&mut self.buffer).await?,
+            Transport::Bare(socket) if self.read_size == READ_SIZE => {
+                let n = read_a_little(socket, buffer).await?;
+                if n == READ_SIZE {
+                    self.read_size = LARGE_READ_SIZE;
+                }
+                n
+            }
+            Transport::Bare(socket) => {
+                buffer.reserve(self.read_size);
+                match socket {
+                    Socket::Plain(tcp) => tcp.read_buf(buffer).await?,
+                    Socket::Tls(tls) => tls.read_buf(buffer).await?,
+                }
+            }
+            Transport::Compressed(compressed) => {
+                return poll_fn(|context| compressed.poll_fill(context, buffer)).await;
+            }
         };
         if n == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -124,37 +196,16 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads by way of the stack: most commands and answers are short, and a buffer of their own
-    /// size costs less than one that could hold the longest, which would be made and given back
-    /// for each of them. None is held while nothing has come.
-    async fn fill_a_little(&mut self) -> io::Result<()> {
-        let n = poll_fn(|context| {
-            let mut scratch = [const { MaybeUninit::uninit() }; READ_SIZE];
-            let mut scratch = ReadBuf::uninit(&mut scratch);
-            ready!(match &mut self.transport {
-                Transport::Plain(tcp) => Pin::new(tcp).poll_read(context, &mut scratch),
-                Transport::Tls(tls) => Pin::new(tls).poll_read(context, &mut scratch),
-            })?;
-            self.buffer.extend_from_slice(scratch.filled());
-            Poll::Ready(io::Result::Ok(scratch.filled().len()))
-        })
-        .await?;
-        match n {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            READ_SIZE => self.read_size = LARGE_READ_SIZE,
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// Waits until something can be read, without holding a buffer meanwhile.
     pub async fn readable(&mut self) -> io::Result<()> {
-        match &mut self.transport {
-            Transport::Plain(tcp) if self.buffer.is_empty() => {
-                poll_fn(|context| tcp.poll_read_ready(context)).await
-            }
-            // TLS may hold decrypted bytes that the socket knows nothing about.
-            _ => self.fill().await,
+        let at_rest = match &self.transport {
+            _ if !self.buffer.is_empty() => None,
+            Transport::Bare(socket) => socket.plain(),
+            Transport::Compressed(compressed) => compressed.plain(),
+        };
+        match at_rest {
+            Some(tcp) => poll_fn(|context| tcp.poll_read_ready(context)).await,
+            None => self.fill().await,
         }
     }
 
@@ -182,28 +233,33 @@ impl Stream {
     }
 
     async fn read_exact(&mut self, out: &mut [u8]) -> io::Result<()> {
-        match &mut self.transport {
-            Transport::Plain(tcp) => tcp.read_exact(out).await?,
-            Transport::Tls(tls) => tls.read_exact(out).await?,
-        };
+        if let Transport::Bare(socket) = &mut self.transport {
+            return socket.read_exact(out).await;
+        }
+        while self.buffer.len() < out.len() {
+            self.fill().await?;
+        }
+        self.buffer.copy_to_slice(out);
         Ok(())
     }
 
-    /// Sends all of `bytes`.
+    /// Sends all of `bytes`: whole commands to a server, or an answer to a client.
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.transport {
-            Transport::Plain(tcp) => tcp.write_all(bytes).await,
-            Transport::Tls(tls) => {
-                tls.write_all(bytes).await?;
-                tls.flush().await
-            }
+            Transport::Bare(socket) => socket.write_all(bytes).await,
+            // Boxed, so that no session carries the room for what few of them do.
+            Transport::Compressed(compressed) => Box::pin(compressed.write_all(bytes)).await,
         }
     }
 
-    /// Sends the first `n` buffered bytes of `other` and consumes them there.
+    /// Sends the first `n` buffered bytes of `other` and consumes them there: a part of a command
+    /// or of an answer.
     pub async fn forward_from(&mut self, other: &mut Stream, n: usize) -> io::Result<()> {
-        self.write_all(other.buffer.get(..n).unwrap_or_default())
-            .await?;
+        let bytes = other.buffer.get(..n).unwrap_or_default();
+        match &mut self.transport {
+            Transport::Bare(socket) => socket.write_all(bytes).await?,
+            Transport::Compressed(compressed) => Box::pin(compressed.write_more(bytes)).await?,
+        }
         other.buffer.advance(n);
         Ok(())
     }
@@ -211,18 +267,20 @@ impl Stream {
     /// Whether a connection at rest has been closed by its peer, or has sent something that nobody
     /// asked for. Costs a system call only when the socket was reported readable.
     pub fn is_spent(&mut self) -> bool {
-        if !self.buffer.is_empty() {
+        let has_raw = match &self.transport {
+            Transport::Bare(_) => false,
+            Transport::Compressed(compressed) => !compressed.raw.is_empty(),
+        };
+        if has_raw || !self.buffer.is_empty() {
             return true;
         }
         let mut byte = [0; 1];
         let mut byte = ReadBuf::new(&mut byte);
         let mut context = Context::from_waker(Waker::noop());
-        let read = match &mut self.transport {
-            Transport::Plain(tcp) => Pin::new(tcp).poll_read(&mut context, &mut byte),
-            // Through TLS, since its session tickets arrive without being asked for.
-            Transport::Tls(tls) => Pin::new(tls).poll_read(&mut context, &mut byte),
-        };
-        read.is_ready()
+        // Through TLS, since its session tickets arrive without being asked for.
+        self.socket_mut()
+            .poll_read(&mut context, &mut byte)
+            .is_ready()
     }
 
     /// Completes when the peer has closed its side; never completes for a peer that merely sends,
@@ -235,13 +293,24 @@ impl Stream {
         let _ = self.tcp().ready(Interest::PRIORITY).await;
     }
 
+    /// Whether the peer has closed its side, as far as that was reported. Costs no system call.
+    pub fn is_closed(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(self.closed()).poll(&mut context).is_ready()
+    }
+
     /// Reads and forgets what still comes, until the peer closes or `patience` is over. A connection
     /// that is closed with unread bytes is reset, and the peer may never see what was sent last.
     pub async fn drain(&mut self, patience: Duration) {
         self.shutdown().await;
+        let mut forgotten = BytesMut::new();
+        let socket = self.socket_mut();
         let forgetting = async {
-            while self.fill().await.is_ok() {
-                self.buffer.clear();
+            while read_a_little(socket, &mut forgotten)
+                .await
+                .is_ok_and(|n| n > 0)
+            {
+                forgotten.clear();
             }
         };
         let _ = tokio::time::timeout(patience, forgetting).await;
@@ -249,9 +318,21 @@ impl Stream {
 
     /// Says goodbye at the TLS and TCP level. Errors do not matter any more.
     pub async fn shutdown(&mut self) {
-        let _ = match &mut self.transport {
-            Transport::Plain(tcp) => tcp.shutdown().await,
-            Transport::Tls(tls) => tls.shutdown().await,
-        };
+        let _ = self.socket_mut().shutdown().await;
     }
+}
+
+/// Reads by way of the stack: most commands and answers are short, and a buffer of their own
+/// size costs less than one that could hold the longest, which would be made and given back
+/// for each of them. None is held while nothing has come. Returns how many bytes came.
+async fn read_a_little(socket: &mut Socket, buffer: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|context| {
+        let mut scratch = [const { MaybeUninit::uninit() }; READ_SIZE];
+        let mut scratch = ReadBuf::uninit(&mut scratch);
+        ready!(socket.poll_read(context, &mut scratch))?;
+        buffer.reserve(scratch.filled().len().max(KEPT_SIZE));
+        buffer.extend_from_slice(scratch.filled());
+        Poll::Ready(Ok(scratch.filled().len()))
+    })
+    .await
 }

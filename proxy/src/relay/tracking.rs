@@ -13,6 +13,8 @@ pub struct Tracking {
     schema: bool,
     state: bool,
     gtids: Gtids,
+    /// Whether the variables have [`Tracking::TOKEN`] among them, which no server knows.
+    token: bool,
 }
 
 /// `session_track_gtids`.
@@ -33,6 +35,7 @@ impl Default for Tracking {
             schema: true,
             state: false,
             gtids: Gtids::Off,
+            token: false,
         }
     }
 }
@@ -40,6 +43,22 @@ impl Default for Tracking {
 impl Tracking {
     /// What begins the names of the variables, in lower case.
     pub const PREFIX: &str = "session_track_";
+
+    /// The one that MySQL lets nobody set in a transaction.
+    pub const GTIDS: &str = "session_track_gtids";
+
+    /// The variable by which a client hears of tokens.
+    pub const TOKEN: &str = "isthmus_token";
+
+    /// Whether the client wants to hear of tokens.
+    pub fn has_token(&self) -> bool {
+        self.token
+    }
+
+    /// Takes note of whether it does.
+    pub fn set_token(&mut self, is_wanted: bool) {
+        self.token = is_wanted;
+    }
 
     /// Takes over one of the variables, by its name in lower case, with the value that a server
     /// shows for it. Returns whether it is one of those that are kept here.
@@ -49,7 +68,7 @@ impl Tracking {
             "session_track_system_variables" => self.variables = value.into(),
             "session_track_schema" => self.schema = is_on,
             "session_track_state_change" => self.state = is_on,
-            "session_track_gtids" => {
+            Self::GTIDS => {
                 self.gtids = match value {
                     b"OWN_GTID" => Gtids::Own,
                     b"ALL_GTIDS" => Gtids::All,
@@ -79,7 +98,7 @@ impl Tracking {
             ("session_track_state_change", switch(self.state)),
         ]
         .into_iter()
-        .chain(has_gtids.then_some(("session_track_gtids", gtids)))
+        .chain(has_gtids.then_some((Self::GTIDS, gtids)))
     }
 
     /// What the client hears when its login is complete.
@@ -101,6 +120,15 @@ impl Tracking {
             }
         }
         out
+    }
+
+    /// Adds a token to what the client hears.
+    pub(super) fn put_token(&self, token: &str, out: &mut Vec<u8>) {
+        let change = Change::Variable {
+            name: Self::TOKEN.as_bytes(),
+            value: token.as_bytes(),
+        };
+        session_track::put_change(out, &change);
     }
 
     fn reported<'a>(&'a self, change: Change<'a>) -> Option<Change<'a>> {

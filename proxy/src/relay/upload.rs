@@ -1,49 +1,89 @@
 //! LOAD DATA LOCAL INFILE: the client's file on its way to the server.
 
+use std::time::Duration;
+
 use isthmus_protocol::packet::{HEADER_LEN, Header};
 
 use super::forward::{BackendFault, RelayError};
 use super::{Client, Stream};
+use crate::error::SqlError;
 
 /// Moves packets from the client to the backend up to and including the empty one that ends the
-/// file, numbering them from `sequence` on.
+/// file, numbering them from `sequence` on. Returns the sequence id that follows. The client's own
+/// numbers, which come in `client.sequence`, have to follow each other: where they do not, it is
+/// told so and has to go, and the server does not see the end of the file.
 ///
 /// The empty packet has four bytes and no fifth: only headers may be waited for.
 pub(super) async fn upload(
     client: &mut Client,
     backend: &mut Stream,
     mut sequence: u8,
-) -> Result<(), RelayError> {
+    patience: Duration,
+) -> Result<u8, RelayError> {
     loop {
-        let length = next_header(client).await?.length;
-        let header = Header { length, sequence }.encode();
-        sequence = sequence.wrapping_add(1);
-        backend.write_all(&header).await.map_err(backend_broke)?;
-        client.stream.consume(HEADER_LEN);
-        if length == 0 {
-            return Ok(());
+        let header = next_header(client, backend, sequence, patience).await?;
+        if !client.follows(header.sequence) {
+            let told = client.send_error(&SqlError::out_of_order()).await;
+            told.map_err(RelayError::Client)?;
+            return Err(RelayError::Client(std::io::ErrorKind::InvalidData.into()));
         }
-        move_body(client, backend, length).await?;
+        let length = header.length;
+        sequence = sequence.wrapping_add(1);
+        client.sequence = client.sequence.wrapping_add(1);
+        move_packet(client, backend, HEADER_LEN + length, patience).await?;
+        if length == 0 {
+            return Ok(sequence);
+        }
     }
 }
 
-async fn next_header(client: &mut Client) -> Result<Header, RelayError> {
+/// The header at the front of what the client sends, renumbered in place.
+async fn next_header(
+    client: &mut Client,
+    backend: &mut Stream,
+    sequence: u8,
+    patience: Duration,
+) -> Result<Header, RelayError> {
     loop {
-        if let Some(header) = Header::parse(client.stream.buffered()) {
+        let buffered = client.stream.buffered();
+        if let Some(header) = Header::parse(buffered) {
+            if let Some(place) = buffered.get_mut(HEADER_LEN - 1) {
+                *place = sequence;
+            }
             return Ok(header);
         }
-        client.stream.fill().await.map_err(RelayError::Client)?;
+        more(client, backend, patience).await?;
     }
 }
 
-async fn move_body(
+/// Waits for more of the client's file, for as long as the session's net_read_timeout says, or as
+/// the server does by its own.
+async fn more(
+    client: &mut Client,
+    backend: &mut Stream,
+    patience: Duration,
+) -> Result<(), RelayError> {
+    let late = || RelayError::Client(std::io::ErrorKind::TimedOut.into());
+    let filling = async {
+        tokio::select! {
+            biased;
+            filled = client.stream.fill() => filled.map_err(RelayError::Client),
+            _ = backend.readable() => Err(late()),
+        }
+    };
+    let filled = tokio::time::timeout(patience, filling).await;
+    filled.unwrap_or_else(|_| Err(late()))
+}
+
+async fn move_packet(
     client: &mut Client,
     backend: &mut Stream,
     mut left: usize,
+    patience: Duration,
 ) -> Result<(), RelayError> {
     while left > 0 {
         if client.stream.buffered().is_empty() {
-            client.stream.fill().await.map_err(RelayError::Client)?;
+            more(client, backend, patience).await?;
         }
         let n = left.min(client.stream.buffered().len());
         backend

@@ -15,6 +15,9 @@ pub struct View<'a> {
     pub holds: Holds,
     /// True while the reader has not caught up with what the session must see.
     pub pinned: bool,
+    /// True if the statement is a read that `optimistic_reads` lets a reader answer before the
+    /// transaction begins on the writer.
+    pub reads_ahead: bool,
     /// Functions that the configuration allows on readers, in lower case, with or without schema.
     pub allowed_functions: &'a [String],
 }
@@ -60,6 +63,12 @@ pub fn route(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
     if leaves_transaction(plan) {
         return begin_or_end(plan, hints, view);
     }
+    if view.reads_ahead && !view.pinned {
+        return target(
+            Place::Reader,
+            "optimistic_reads: the transaction has not written yet",
+        );
+    }
     match view.transaction {
         Transaction::ReadOnly => {
             return target(
@@ -81,12 +90,10 @@ pub fn route(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
         }
         Transaction::None => {}
     }
-    let allowed = plan.reader_if_allowed
-        && plan
-            .unknown_functions
-            .iter()
-            .all(|name| is_allowed(name, view.allowed_functions));
-    if plan.place == Place::Writer && !allowed {
+    let allowed = plan.reader_if_allowed && are_allowed(plan, view.allowed_functions);
+    // What speaks of one server changes nothing on it, whichever that is.
+    let asks_reader = plan.kind == Kind::Show && hints.target == Some(HintTarget::Reader);
+    if plan.place == Place::Writer && !allowed && !asks_reader {
         return as_planned(Place::Writer);
     }
     if view.holds.intersects(Holds::BINDING) {
@@ -148,6 +155,12 @@ fn begin_or_end(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
         target: Place::Writer,
         reason,
     }
+}
+
+/// True if the list has every function that the statement calls and that is not built in.
+pub fn are_allowed(plan: &Plan, allowed: &[String]) -> bool {
+    let mut functions = plan.unknown_functions.iter();
+    functions.all(|name| is_allowed(name, allowed))
 }
 
 /// True if the list has the function, by its full name or without its schema.

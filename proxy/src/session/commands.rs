@@ -1,28 +1,33 @@
 //! Text statements and the small commands.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Instant;
 
 use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::response::Kind;
+use isthmus_protocol::result_set::Form;
 
 use super::conversation::Flow;
-use super::exchange::Work;
-use super::lending::Destination;
+use super::diagnostics::Diagnostics;
+use super::followup::touches_ids;
+use super::work::Work;
 use super::{Session, identity};
 use crate::admin::metrics::{CacheOutcome, Route};
 use crate::error::SqlError;
 use crate::pool::State;
-use crate::relay::ServerError;
 use crate::sql::rewrite::{self, Values};
-use crate::sql::{Holds, Needs, Place, Plan, Planned};
+use crate::sql::{self, Holds, Needs, Place, Plan, Planned};
 
 /// What a session only asks the proxy about, because the connection that knows may be gone.
-const REWRITTEN: Needs = Needs::ROW_COUNT
+pub(super) const REWRITTEN: Needs = Needs::ROW_COUNT
     .union(Needs::FOUND_ROWS)
     .union(Needs::CONNECTION_ID)
     .union(Needs::DIAGNOSTICS);
+
+/// Whether the statement sets which variables the client hears of.
+fn lists_tracked_variables(plan: &Plan) -> bool {
+    let is_list = |name: &String| name == "session_track_system_variables";
+    plan.variables.iter().any(is_list)
+}
 
 impl Session {
     /// COM_QUERY. `framed` is the whole command, `body` what follows the command byte.
@@ -36,21 +41,45 @@ impl Session {
             }
         };
         let planned = self.plan(sql, self.state.multi_statements);
+        if planned.plan.is_plain() {
+            let work = Work::Command {
+                framed,
+                attributes: attributes.len(),
+                kind: Kind::Query,
+                statement_id: 0,
+            };
+            return self.run_statement(work, &planned).await;
+        }
+        // Boxed, so that a plain read does not carry the room for what it does not need.
+        Box::pin(self.query_that_tells(framed, attributes, sql, &planned)).await
+    }
+
+    /// A statement that may ask for what the proxy knows, or change what it has to know.
+    async fn query_that_tells(
+        &mut self,
+        framed: &[u8],
+        attributes: &[u8],
+        sql: &[u8],
+        planned: &Planned,
+    ) -> io::Result<Flow> {
+        if begins_with_kill(&planned.plan) {
+            let script = sql::read(sql, self.state.dialect, true);
+            return Box::pin(self.kill_and_go_on(&script, attributes, sql)).await;
+        }
         match planned.plan.place {
             Place::Proxy => {
                 self.shared.metrics.statements.routed.inc(Route::Proxy);
-                return Box::pin(self.answer(&planned, sql)).await;
+                return Box::pin(self.answer(planned, sql)).await;
             }
             Place::Refused => {
                 self.shared.metrics.statements.routed.inc(Route::Refused);
                 self.last
                     .answered_here(&planned.plan, self.started.elapsed(), Some(1235));
-                let error = SqlError::new(1235, "42000", planned.plan.reason.clone());
-                self.client.send_error(&error).await?;
-                return Ok(Flow::Continue);
+                return self.refuse_statement(&planned.plan).await;
             }
             Place::Previous
-                if self.lease.is_none() && Box::pin(self.answer_warnings(sql)).await? =>
+                if (self.lease.is_none() || self.diagnostics.are_elsewhere)
+                    && Box::pin(self.answer_warnings(sql, Form::Text)).await? =>
             {
                 self.last
                     .answered_here(&planned.plan, self.started.elapsed(), None);
@@ -58,7 +87,24 @@ impl Session {
             }
             _ => {}
         }
-        let rewritten = self.rewritten(&planned.plan, sql);
+        if planned.plan.prepared.is_some()
+            && let Some(flow) = Box::pin(self.text_statement(planned, sql)).await?
+        {
+            return Ok(flow);
+        }
+        if planned.plan.transaction.is_some() {
+            Box::pin(self.leave_reader(&planned.plan)).await;
+            if Box::pin(self.answer_at_once(planned)).await? {
+                return Ok(Flow::Continue);
+            }
+        }
+        let lists_variables = lists_tracked_variables(&planned.plan);
+        let announced = lists_variables.then(|| sql::without_announcement(sql));
+        let wants_token = announced.as_ref().map(Option::is_some);
+        let rewritten = match announced.flatten() {
+            Some(sql) => Some(sql),
+            None => self.rewritten(&planned.plan, sql),
+        };
         let mut replaced = Vec::new();
         if let Some(sql) = &rewritten {
             put_query(&mut replaced, attributes, sql);
@@ -74,7 +120,19 @@ impl Session {
             kind: Kind::Query,
             statement_id: 0,
         };
-        self.run_statement(work, &planned).await
+        let flow = self.run_statement(work, planned).await?;
+        if let Some(wants_token) = wants_token
+            && self.last.error.is_none()
+        {
+            self.client.tracking.set_token(wants_token);
+        }
+        Ok(flow)
+    }
+
+    /// Tells the client why the proxy does not let this statement through.
+    pub(super) async fn refuse_statement(&mut self, plan: &Plan) -> io::Result<Flow> {
+        let error = SqlError::new(1235, "42000", plan.reason.clone());
+        self.refuse(&error).await
     }
 
     /// The plan of a text that the client sent.
@@ -98,13 +156,18 @@ impl Session {
             return None;
         }
         let mut values = self.diagnostics.values(self.handle.id);
-        if self.lease.is_some() {
+        // What brings LAST_INSERT_ID() back would be the statement before.
+        let brings_back = touches_ids(plan) && !self.has_own_id;
+        if self.lease.is_some() && !brings_back && !self.diagnostics.are_elsewhere {
             // The connection is still there and knows better.
             values = Values {
                 connection_id: values.connection_id,
                 found_rows: values
                     .found_rows
-                    .filter(|_| self.diagnostics.has_asked_found_rows),
+                    .filter(|_| self.diagnostics.are_found_elsewhere),
+                row_count: values
+                    .row_count
+                    .filter(|_| self.diagnostics.row_count.is_elsewhere),
                 ..Values::default()
             };
         }
@@ -116,6 +179,7 @@ impl Session {
     }
 
     pub(super) async fn ping(&mut self) -> io::Result<Flow> {
+        self.diagnostics.note_command(0);
         self.client.send_ok().await?;
         Ok(Flow::Continue)
     }
@@ -123,10 +187,8 @@ impl Session {
     /// COM_INIT_DB: as USE, on a real server.
     pub(super) async fn init_db(&mut self, framed: &[u8], schema: &[u8]) -> io::Result<Flow> {
         if schema.is_empty() {
-            self.client
-                .send_error(&SqlError::new(1046, "3D000", "No database selected"))
-                .await?;
-            return Ok(Flow::Continue);
+            let error = SqlError::new(1046, "3D000", "No database selected");
+            return self.refuse(&error).await;
         }
         let planned = self.shared.plans.plan(b"USE a", self.state.dialect, false);
         let work = Work::Command {
@@ -183,6 +245,7 @@ impl Session {
                 .map_err(io::Error::other)?;
             self.lease = Some(lease);
         }
+        self.diagnostics.note_command(-1);
         self.client.send_eof().await?;
         Ok(Flow::Continue)
     }
@@ -190,22 +253,25 @@ impl Session {
     /// COM_RESET_CONNECTION: the session as it was after the login, but for its schema.
     pub(super) async fn reset_connection(&mut self) -> io::Result<Flow> {
         self.drop_lease();
-        let server = self
-            .world
-            .snapshot
-            .all()
-            .find_map(|endpoint| endpoint.server());
+        let server = self.server();
         let state = State::new(
             self.state.schema.clone(),
             self.state.multi_statements,
-            self.identity.reset_variables(server.as_deref()),
+            self.identity.reset_variables(&self.world.snapshot),
         );
+        // Servers leave the role as it is.
+        let state = state.with_role(self.state.role.clone());
         self.set_state(self.shared.states.intern(state));
         self.client.tracking = identity::tracking(server.as_deref());
-        self.diagnostics = Default::default();
+        self.diagnostics = Diagnostics {
+            found_rows: self.diagnostics.found_rows,
+            ..Diagnostics::default()
+        };
         self.own_variables.clear();
         self.handle.set_idle_limit(None);
         self.statements.clear();
+        self.text_statements.clear();
+        self.sharing.clear();
         self.client.status = isthmus_protocol::status::Status::AUTOCOMMIT;
         self.client.send_ok().await?;
         Ok(Flow::Continue)
@@ -222,93 +288,16 @@ impl Session {
         self.client.send(text.as_bytes()).await?;
         Ok(Flow::Continue)
     }
-
-    /// Selects the schema that the client asked for when it logged in. On failure the client has
-    /// been told, and `false` is returned.
-    pub async fn select_schema(&mut self, schema: &[u8]) -> io::Result<bool> {
-        let planned = self.shared.plans.plan(b"USE a", self.state.dialect, false);
-        let mut destination = self.destination(&planned.plan, &planned.hints).await;
-        let wanted = self.state.with_schema(schema);
-        let wanted = self.shared.states.intern(wanted);
-        loop {
-            let outcome = self.try_state(&mut destination, &wanted).await;
-            match outcome {
-                Ok(()) => {
-                    self.set_state(wanted);
-                    return Ok(true);
-                }
-                Err(SelectError::Refused(error))
-                    if error.is_for_the_writer()
-                        && matches!(destination, Destination::Reader(_)) =>
-                {
-                    destination = Destination::Writer;
-                }
-                Err(SelectError::Refused(error)) => {
-                    self.client.send(&error.encode()).await?;
-                    return Ok(false);
-                }
-                Err(SelectError::Unavailable(error)) => {
-                    self.client.send_error(&error).await?;
-                    return Ok(false);
-                }
-            }
-        }
-    }
-
-    /// Whether a server takes this state.
-    async fn try_state(
-        &mut self,
-        destination: &mut Destination,
-        wanted: &Arc<State>,
-    ) -> Result<(), SelectError> {
-        // The login has a deadline of its own, and the client should hear why it failed.
-        let patience = self.world.config.timeouts.handshake / 2;
-        let borrowing = self.borrow(destination, true, Instant::now());
-        let mut lease = match tokio::time::timeout(patience, borrowing).await {
-            Ok(lease) => lease.map_err(SelectError::Unavailable)?,
-            Err(_) => {
-                return Err(SelectError::Unavailable(SqlError::borrow_timeout(
-                    "writer",
-                    &format!("none within {patience:?}, half of timeouts.handshake"),
-                )));
-            }
-        };
-        lease.is_clean = false;
-        let outcome = lease.change_to(wanted).await;
-        self.handle.set_running(None);
-        match outcome {
-            Ok(None) => {
-                lease.is_clean = true;
-                Ok(())
-            }
-            Ok(Some(error)) => {
-                lease.is_clean = lease.fits_its_pool();
-                Err(SelectError::Refused(error))
-            }
-            Err(error) => Err(SelectError::Unavailable(SqlError::lost_connection(
-                &lease.endpoint().name,
-                &error,
-            ))),
-        }
-    }
-
-    /// Tells the client that its login is complete.
-    pub async fn welcome(&mut self) -> io::Result<()> {
-        let changes = self.client.tracking.opening(self.state.schema.as_deref());
-        self.client.send_ok_with(&changes).await
-    }
 }
 
-/// Why a schema was not selected.
-enum SelectError {
-    /// The server says no.
-    Refused(ServerError),
-    /// There was no server to ask.
-    Unavailable(SqlError),
+/// Whether the first of several statements is a KILL, whose ids only the proxy knows.
+fn begins_with_kill(plan: &Plan) -> bool {
+    let first = plan.parts.first();
+    first.is_some_and(|first| first.kind == sql::Kind::Kill)
 }
 
 /// Whether the text has this word, in any case.
-fn mentions(sql: &[u8], word: &[u8]) -> bool {
+pub(super) fn mentions(sql: &[u8], word: &[u8]) -> bool {
     sql.windows(word.len())
         .any(|part| part.eq_ignore_ascii_case(word))
 }

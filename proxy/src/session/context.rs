@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use super::{Registry, StatementTable};
 use crate::admin::Metrics;
 use crate::config::Config;
-use crate::consistency::{Ledger, Reader};
+use crate::consistency::{Ledger, Reader, SharedMarks};
 use crate::pool::{Pools, StateTable};
 use crate::sql::PlanCache;
 use crate::topology::Snapshot;
@@ -38,6 +38,8 @@ pub struct Shared {
     pub plans: PlanCache,
     /// Marks that readers have not reached.
     pub ledger: Arc<Ledger>,
+    /// Marks that sessions share.
+    pub marks: SharedMarks,
     /// The sessions.
     pub sessions: Arc<Registry>,
     /// Prepared statements, each once.
@@ -56,6 +58,7 @@ impl Shared {
             states,
             plans: PlanCache::new(PLANS),
             ledger,
+            marks: SharedMarks::default(),
             sessions: Arc::default(),
             statements: StatementTable::default(),
             metrics,

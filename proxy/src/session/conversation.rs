@@ -6,19 +6,29 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use isthmus_protocol::command::Command;
+use isthmus_protocol::compression::Compression;
 use isthmus_protocol::packet;
 use isthmus_protocol::prepared::PrepareOk;
 use isthmus_protocol::status::Status;
 
+use super::cursors::Cursor;
+use super::deferred::Deferred;
 use super::diagnostics::Diagnostics;
 use super::holding::Holding;
 use super::last::Last;
+use super::lending::{Guess, Seat};
+use super::parting::Parting;
 use super::possessions::Possessions;
 use super::registry::{Handle, Signal};
-use super::statements::SessionStatement;
+use super::sharing::Sharing;
+use super::stale::Staleness;
+use super::statements::{SessionStatement, Statement};
+use super::touched::Touched;
+use super::unseen::Suspects;
 use super::{Identity, Shared, World, identity};
 use crate::admin::metrics::{ErrorSource, Held};
-use crate::consistency::{GtidSet, Mark};
+use crate::config::Scope;
+use crate::consistency::{GtidSet, Mark, Token};
 use crate::error::SqlError;
 use crate::pool::{Lease, Pool, State, Variables};
 use crate::relay::{Client, ClientError};
@@ -43,6 +53,15 @@ pub(super) struct Pin {
     pub(super) mark: Mark,
     /// Counts the session as long as a reader has not reached the mark.
     pub(super) counted: Option<Held>,
+    /// What stands for it, as long as the session has seen nothing newer.
+    pub(super) exact: Option<Token>,
+    /// What stands for the mark: a reader that has it has what the session must see, before it is
+    /// known to have what others must.
+    pub(super) told: Option<Token>,
+    /// The tables whose reads must see it, where it has been told them apart.
+    pub(super) touched: Touched,
+    /// How long its reads have spent on crossing the ocean since it wrote.
+    pub(super) spent: Duration,
 }
 
 /// Whether the conversation goes on after a command.
@@ -72,27 +91,56 @@ pub struct Session {
     /// Since when, with the open transaction and cursors among it.
     pub(super) holding: Holding,
     pub(super) possessions: Possessions,
+    pub(super) suspects: Suspects,
     pub(super) transaction: Transaction,
+    /// A connection that it has left, to which the server has yet to answer.
+    pub(super) parting: Option<Parting>,
+    /// What the server has yet to be told of the transaction.
+    pub(super) deferred: Deferred,
     /// When the command that is worked on had been received.
     pub(super) started: Instant,
     /// Where the last statement went.
     pub(super) last: Last,
     /// Whether the open transaction may have written.
     pub(super) has_written: bool,
+    /// Whether it has changed rows, so that its end tells a GTID.
+    pub(super) has_changed_rows: bool,
     /// Whether what ran on the connection that the session keeps may have changed what
     /// LAST_INSERT_ID() returns.
     pub(super) has_made_ids: bool,
+    /// The user variables that may have been assigned on the connection that the session keeps
+    /// since their values were asked for.
+    pub(super) assigned: Vec<String>,
     /// Whether LAST_INSERT_ID() on the connection that the session keeps is the session's own.
     pub(super) has_own_id: bool,
     /// What the session's reads must see, until the readers have seen it.
     pub(super) mark: Option<Pin>,
+    /// The reader that it reads from, and the doubts that there were about it then.
+    pub(super) seat: Option<Seat>,
+    /// Whether it has seen rows of a server that others who share its mark do not read from, and
+    /// that its mark does not stand for yet: of the writer, for one.
+    pub(super) has_seen_elsewhere: bool,
+    /// The tables that it has written, or read elsewhere, since its mark was last raised.
+    pub(super) touched: Touched,
+    /// What it shares its mark by.
+    pub(super) sharing: Sharing,
+    /// The decision between waiting and crossing the ocean that the present statement rests on.
+    pub(super) guess: Option<Guess>,
+    /// Whether what it reads may be older than its mark, since the writer cannot be reached.
+    pub(super) staleness: Staleness,
     /// The pools that the session has used in this world, by endpoint.
     pub(super) pools: Vec<(usize, bool, Pool)>,
     pub(super) diagnostics: Diagnostics,
     pub(super) statements: HashMap<u32, SessionStatement>,
     pub(super) last_statement_id: u32,
-    /// The statements whose cursors are open.
+    /// The textual prepared statements by their names in lower case.
+    pub(super) text_statements: HashMap<String, Arc<Statement>>,
+    /// The statements whose cursors are open on the connection that the session keeps.
     pub(super) cursors: Vec<u32>,
+    /// The cursors with connections of their own.
+    pub(super) own_cursors: Vec<Cursor>,
+    /// The cursor that is being opened is to have a connection of its own.
+    pub(super) opens_own_cursor: bool,
     /// The statement whose cursor the next answer tells about.
     pub(super) asked_cursor: Option<u32>,
     /// The number of the statement that is being prepared.
@@ -102,7 +150,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session after a login. Its schema is selected with [`Session::select_schema`]. `mark` is
+    /// A session after a login. [`Session::open`] comes first. `mark` is
     /// what an earlier session of the same connection has written.
     pub fn new(
         shared: Arc<Shared>,
@@ -114,8 +162,9 @@ impl Session {
         let world = shared.world.load_full();
         let server = world.snapshot.all().find_map(|endpoint| endpoint.server());
         let is_removed = world.config.user(&identity.user.name).is_none();
-        let state = identity.initial_state(server.as_deref(), &shared.states);
+        let state = identity.initial_state(&world.snapshot, &shared.states);
         client.tracking = identity::tracking(server.as_deref());
+        let sharing = Sharing::new(shared.marks.user(&identity.user.name));
         handle.set_user(&identity.user.name);
         handle.set_schema(None);
         handle.set_idle_limit(None);
@@ -132,25 +181,49 @@ impl Session {
             holds: Holds::empty(),
             holding: Holding::default(),
             possessions: Possessions::default(),
+            suspects: Suspects::default(),
             transaction: Transaction::None,
+            parting: None,
+            deferred: Deferred::default(),
             started: Instant::now(),
             last: Last::default(),
             has_written: false,
+            has_changed_rows: false,
             has_made_ids: false,
+            assigned: Vec::new(),
             has_own_id: false,
             mark: mark.map(|mark| Pin {
                 mark,
+                exact: None,
+                told: None,
+                touched: Touched::All,
                 counted: None,
+                spent: Duration::ZERO,
             }),
+            seat: None,
+            has_seen_elsewhere: false,
+            touched: Touched::default(),
+            sharing,
+            guess: None,
+            staleness: Staleness::Excluded,
             pools: Vec::new(),
             diagnostics: Diagnostics::default(),
             statements: HashMap::new(),
             last_statement_id: 0,
+            text_statements: HashMap::new(),
             cursors: Vec::new(),
+            own_cursors: Vec::new(),
+            opens_own_cursor: false,
             asked_cursor: None,
             preparing: None,
             prepared: None,
         }
+    }
+
+    /// The same session with everything that follows in compressed packets.
+    pub fn compressed(mut self, compression: Compression) -> Self {
+        self.client.stream = self.client.stream.compressed(compression, None);
+        self
     }
 
     /// Serves the client until the session ends. For a client that changes its user, returns the
@@ -174,7 +247,7 @@ impl Session {
             self.handle.note_busy();
             self.enter_world();
             match self.dispatch(&message).await {
-                Ok(Flow::Continue) => {}
+                Ok(Flow::Continue) => self.client.stream.reuse(message),
                 Ok(Flow::End(ended)) => break ended,
                 Err(error) => {
                     self.shared.metrics.errors.inc(ErrorSource::Client);
@@ -183,9 +256,6 @@ impl Session {
                 }
             }
         };
-        if self.has_written {
-            self.pin(None);
-        }
         self.drop_lease();
         (ended, self.client, self.mark.map(|pin| pin.mark))
     }
@@ -193,6 +263,7 @@ impl Session {
     /// The next command; `None` when the session is to end.
     async fn next_command(&mut self) -> Result<Option<BytesMut>, ClientError> {
         let limit = self.world.config.limits.max_allowed_packet;
+        self.client.stream.expect_command(limit);
         let mut known = Signal::None;
         while !self.client.has_buffered() {
             self.client.stream.rest();
@@ -237,9 +308,16 @@ impl Session {
     async fn must_end(&mut self, signal: Signal) -> bool {
         let error = match signal {
             Signal::None => return false,
-            Signal::Shutdown if self.lease.is_some() => return false,
+            Signal::Shutdown
+                if self.lease.is_some()
+                    || self.deferred.begins()
+                    || !self.own_cursors.is_empty() =>
+            {
+                return false;
+            }
             Signal::Shutdown | Signal::Stop => SqlError::shutdown(),
             Signal::Kill => return true,
+            Signal::Idle if self.handle.has_idle_limit() => SqlError::own_idle(),
             Signal::Idle => SqlError::idle(),
         };
         self.client.sequence = 0;
@@ -320,21 +398,53 @@ impl Session {
         }
     }
 
-    /// Makes the session's reads see everything up to now. `position` is what the writer said.
+    /// Makes the session's reads see everything up to now, since it has written. `position` is what
+    /// the writer said.
     pub(super) fn pin(&mut self, position: Option<GtidSet>) {
-        let mark = self.shared.ledger.mark(position);
+        self.raise_mark(position.map_or_else(Token::anything, Token::gtids));
+        if let Some(pin) = &mut self.mark {
+            pin.spent = Duration::ZERO;
+            if self.world.config.consistency.scope == Scope::Global {
+                self.shared.marks.global.raise(pin.mark);
+            }
+        }
+    }
+
+    /// The same, since it has seen what others wrote, or must see it. The token stands for that.
+    pub(super) fn raise_mark(&mut self, token: Token) {
+        self.has_seen_elsewhere = false;
+        let exact = (token != Token::anything()).then(|| token.clone());
+        let touched = std::mem::take(&mut self.touched).or_all();
+        let mark = self.shared.ledger.mark(token);
         let gauge = &self.shared.metrics.consistency.pinned_sessions;
         match &mut self.mark {
             Some(pin) => {
                 pin.mark = mark;
+                pin.told.clone_from(&exact);
+                pin.exact = exact;
+                pin.touched.add(touched);
                 pin.counted.get_or_insert_with(|| Held::new(gauge));
             }
             None => {
                 self.mark = Some(Pin {
                     mark,
+                    told: exact.clone(),
+                    exact,
+                    touched,
                     counted: Some(Held::new(gauge)),
+                    spent: Duration::ZERO,
                 })
             }
+        }
+        self.share_mark(mark);
+    }
+
+    /// The same for what the open transaction has written and seen, since it ends without an answer.
+    pub(super) fn settle_mark(&mut self) {
+        if std::mem::take(&mut self.has_written) {
+            self.pin(None);
+        } else if self.has_seen_elsewhere {
+            self.raise_mark(Token::anything());
         }
     }
 
@@ -345,16 +455,20 @@ impl Session {
 
     /// Ends everything that the session has open on a backend connection.
     pub(super) fn drop_lease(&mut self) {
+        self.settle_mark();
         if let Some(lease) = self.lease.take() {
-            self.handle.set_running(None);
+            self.handle.set_at_rest();
             lease.reset_and_release();
         }
         self.holds = Holds::empty();
         self.possessions.clear();
+        self.suspects.clear();
         self.transaction = Transaction::None;
-        self.has_written = false;
+        self.deferred = Deferred::default();
         self.has_made_ids = false;
+        self.assigned.clear();
         self.cursors.clear();
+        self.close_own_cursors();
         self.note_held();
     }
 

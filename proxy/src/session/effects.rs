@@ -4,21 +4,28 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::command::Command;
 use isthmus_protocol::packet;
 use isthmus_protocol::response::Kind;
 use isthmus_protocol::status::Status;
 
 use super::Session;
-use super::conversation::Flow;
+use super::commands::mentions;
+use super::conversation::{Ended, Flow};
 use super::diagnostics::Conditions;
-use super::followup::{Followup, makes_ids, read_answer};
+use super::followup::{Followup, is_upload, makes_ids, read_answer};
 use super::possessions;
-use crate::consistency::GtidSet;
+use super::stale::Staleness;
+use super::touched::Touched;
+use crate::config::Pinning;
+use crate::consistency::{GtidSet, Token};
+use crate::error::SqlError;
 use crate::pool::{Lease, State, Tracked};
 use crate::relay::{RelayError, Reply};
 use crate::routing::Transaction;
-use crate::sql::{self, Holds, Needs, Place, Plan, Releases, TransactionEffect};
+use crate::sql::possessions::{Possession, Transfer};
+use crate::sql::{self, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
 
 /// Holds that a statement may have caused even though it failed.
 const EVEN_AFTER_ERRORS: Holds = Holds::USER_VARIABLE
@@ -32,15 +39,37 @@ impl Session {
     pub(super) async fn settle(
         &mut self,
         mut lease: Lease,
-        plan: &Plan,
+        planned: &Planned,
         mut reply: Reply,
         followups: Vec<Followup>,
         sql: &[u8],
     ) -> io::Result<Flow> {
+        let plan = &*planned.plan;
+        if plan.is_plain() && reply.is_plain() && followups.is_empty() && self.has_nothing_open() {
+            self.diagnostics.note(&reply);
+            self.diagnostics.note_found(reply.rows);
+            self.note_mark(plan, &reply, None, None, false, &lease);
+            self.give_back(lease);
+            return Ok(Flow::Continue);
+        }
+        if reply.error.is_none() && self.is_released(plan) {
+            // The server closes the connection, and a client expects that.
+            lease.abandon();
+            return Ok(Flow::End(Ended::Closed));
+        }
+        if plan.kind == sql::Kind::Use {
+            // MySQL counts those of the command before it on this connection.
+            reply.warnings = 0;
+        }
         self.note_cursor(reply.status);
-        if let (Some(number), Some(prepared)) = (self.preparing, reply.prepared) {
-            lease.add_statement(number, prepared.statement_id);
-            self.prepared = Some(prepared);
+        match (self.preparing, reply.prepared) {
+            (Some(number), Some(prepared)) => {
+                lease.add_statement(number, prepared.statement_id);
+                self.prepared = Some(prepared);
+            }
+            (Some(_), None) => lease.note_refused_statement(),
+            (None, _) if may_prepare(plan) => lease.forget_next_statement(),
+            (None, _) => {}
         }
         if plan.kind != sql::Kind::Set
             && !reply.session_state.is_empty()
@@ -50,23 +79,43 @@ impl Session {
         }
         let state = lease.state.clone();
         let mut tracked = lease.absorb(&reply);
-        if plan.place != Place::Previous || !plan.needs.contains(Needs::DIAGNOSTICS) {
-            self.diagnostics.note(&reply);
+        if !is_diagnostic(plan) || reply.error.is_some() {
+            let row_count = self.diagnostics.row_count;
+            if lease.server.is_mariadb && leaves_conditions(plan, sql) {
+                self.diagnostics.note_beside(&reply, self.is_leaving());
+            } else {
+                self.diagnostics.note(&reply);
+            }
+            if self.preparing.is_some() && reply.error.is_none() {
+                self.diagnostics.row_count = row_count;
+            }
+            self.note_found_rows(plan, sql, &reply, &lease);
+        } else {
+            self.diagnostics.note_diagnosis(&reply);
         }
+        if reply.error.is_none() && self.warns(plan) {
+            self.shared.metrics.consistency.stale_reads.inc();
+            self.diagnostics.note_stale();
+        }
+        self.note_assigned(plan);
+        self.note_unseen(planned);
+        let mut position = None;
         // What few statements need is boxed, so that no other carries the room for it.
         if !followups.is_empty() {
-            let reading = Box::pin(self.read_followups(&mut lease, followups, &reply));
-            if reading.await.is_err() {
+            let reading = Box::pin(self.read_followups(&mut lease, followups));
+            match reading.await {
+                Ok(told) => position = told,
                 // The answer is out already; only the connection is lost.
-                return Ok(self.lose(plan));
+                Err(_) => return Ok(self.lose(plan, &lease)),
             }
+            self.diagnostics.note_question();
         }
-        if self.needs_status(plan, &reply)
-            && Box::pin(self.ask_status(&mut lease, &mut reply))
-                .await
-                .is_err()
-        {
-            return Ok(self.lose(plan));
+        if self.needs_status(plan, &reply) {
+            let asking = Box::pin(self.ask_status(&mut lease, &mut reply));
+            if asking.await.is_err() {
+                return Ok(self.lose(plan, &lease));
+            }
+            self.diagnostics.are_elsewhere = true;
         }
         // A connection that was borrowed for a USE may have had that schema before.
         let has_selected = plan.kind == sql::Kind::Use && reply.error.is_none();
@@ -75,26 +124,77 @@ impl Session {
         }
         let was_open = self.transaction != Transaction::None;
         self.note_transaction(plan, &reply, &lease);
+        self.note_deferred(plan, &reply);
         if was_open && ends_transaction(plan) {
             self.holding.release(Holds::TRANSACTION);
         }
         self.note_holds(plan, &reply, &tracked);
         self.note_possessions(plan, sql, &reply);
-        self.has_made_ids |= !self.is_leaving() && makes_ids(plan);
-        self.note_mark(plan, &reply, tracked.gtids.take(), was_open, &lease);
-        if self.needs_rescue(plan, &reply)
-            && Box::pin(self.rescue(&mut lease, plan, &reply))
-                .await
-                .is_err()
-        {
-            return Ok(self.lose(plan));
+        self.has_made_ids |= !self.is_leaving() && (makes_ids(plan) || is_upload(plan));
+        let gtids = tracked.gtids.take();
+        self.note_mark(plan, &reply, gtids, position, was_open, &lease);
+        if self.needs_rescue(plan) && Box::pin(self.rescue(&mut lease, plan)).await.is_err() {
+            return Ok(self.lose(plan, &lease));
         }
         self.give_back(lease);
+        if self.suspects.have_lost() {
+            self.client.sequence = 0;
+            let _ = self.client.send_error(&SqlError::lost_lock()).await;
+            return Ok(Flow::End(Ended::Closed));
+        }
         Ok(Flow::Continue)
     }
 
+    /// Whether a statement begins and ends by itself, and no earlier one has left anything for it.
+    fn has_nothing_open(&self) -> bool {
+        self.transaction == Transaction::None
+            && self.autocommit()
+            && self.holds.is_empty()
+            && self.assigned.is_empty()
+            && !self.has_made_ids
+            && self.preparing.is_none()
+            && self.cursors.is_empty()
+            && self.asked_cursor.is_none()
+            && self.staleness != Staleness::Accepted
+    }
+
+    /// Takes note of what FOUND_ROWS() says.
+    fn note_found_rows(&mut self, plan: &Plan, sql: &[u8], reply: &Reply, lease: &Lease) {
+        if reply.error.is_some() {
+            return;
+        }
+        if reply.is_result_set {
+            if finds_rows(plan, sql) {
+                self.diagnostics.note_found(reply.rows);
+            }
+            return;
+        }
+        match plan.kind {
+            // Its rows went into variables.
+            sql::Kind::Select => self.diagnostics.found_rows = reply.affected_rows,
+            // MySQL counts the row that it throws away.
+            sql::Kind::Do if !lease.server.is_mariadb => self.diagnostics.found_rows = 1,
+            _ => {}
+        }
+    }
+
+    /// Whether the statement ends the session, by its RELEASE or by the session's `completion_type`.
+    fn is_released(&self, plan: &Plan) -> bool {
+        let is_released = |plan: &Plan| match plan.transaction {
+            Some(
+                TransactionEffect::Commit { chain, release }
+                | TransactionEffect::Rollback { chain, release },
+            ) => release.unwrap_or_else(|| {
+                let habit = self.state.variables.get("completion_type");
+                chain != Some(true) && habit.is_some_and(|habit| **habit == *b"RELEASE")
+            }),
+            _ => false,
+        };
+        is_released(plan) || plan.parts.iter().any(|part| is_released(part))
+    }
+
     /// Makes the connection's state the session's, but for what describes the client's connection.
-    fn take_over(&mut self, state: &Arc<State>) {
+    pub(super) fn take_over(&mut self, state: &Arc<State>) {
         let Some((state, own)) = state.split() else {
             self.set_state(state.clone());
             return;
@@ -111,20 +211,26 @@ impl Session {
         }
     }
 
-    /// Marks what must be seen after a statement without an answer: it may have written.
+    /// Marks what must be seen after a statement without an answer: it may have written, or shown
+    /// something.
     pub(super) fn note_lost_write(&mut self, plan: &Plan) {
-        if plan.marks || self.has_written {
-            self.pin(None);
+        self.has_written |= plan.marks;
+        if self.has_written || self.has_seen_elsewhere {
+            self.touched = Touched::All;
         }
+        self.settle_mark();
     }
 
     /// The connection broke after the answer was given. What it held is lost.
-    fn lose(&mut self, plan: &Plan) -> Flow {
-        self.handle.set_running(None);
-        let was_open = self.transaction != Transaction::None || !self.holds.is_empty();
+    fn lose(&mut self, plan: &Plan, lease: &Lease) -> Flow {
+        self.handle.set_at_rest();
+        self.has_seen_elsewhere |= self.is_writer(lease) || self.is_guest();
+        let was_open = self.transaction != Transaction::None
+            || !self.holds.is_empty()
+            || !self.assigned.is_empty();
         self.note_lost_write(plan);
         if was_open {
-            Flow::End(super::Ended::Closed)
+            Flow::End(Ended::Closed)
         } else {
             Flow::Continue
         }
@@ -134,8 +240,14 @@ impl Session {
     /// what failed may have begun one.
     fn needs_status(&self, plan: &Plan, reply: &Reply) -> bool {
         use sql::Kind::{Call, Compound, Execute, Script, Unknown};
+        let Some(error) = &reply.error else {
+            return false;
+        };
         let is_opaque = matches!(plan.kind, Call | Compound | Execute | Script | Unknown);
-        reply.error.is_some() && (is_opaque || (!self.autocommit() && self.lease.is_none()))
+        // What fails may have ended the transaction before, or because it failed.
+        let may_have_ended = self.transaction != Transaction::None
+            && (ends_transaction(plan) || ROLLS_BACK.contains(&error.code));
+        is_opaque || may_have_ended || (!self.autocommit() && self.lease.is_none())
     }
 
     async fn ask_status(&mut self, lease: &mut Lease, reply: &mut Reply) -> Result<(), RelayError> {
@@ -160,7 +272,7 @@ impl Session {
             let is_reader = !self.is_writer(lease);
             self.transaction = if !status.contains(Status::IN_TRANS) {
                 Transaction::None
-            } else if is_reader {
+            } else if is_reader && !self.deferred.reads_ahead {
                 Transaction::ReadOnly
             } else if status.contains(Status::IN_TRANS_READONLY) {
                 Transaction::ReadOnlyOnWriter
@@ -169,8 +281,17 @@ impl Session {
             };
         }
         if self.transaction != Transaction::None {
-            self.has_written |= self.is_writer(lease) && plan.marks && !is_boundary(plan);
+            let is_write = self.is_writer(lease) && plan.marks && !is_boundary(plan);
+            self.has_written |= is_write;
+            self.has_changed_rows |=
+                is_write && reply.affected_rows > 0 && !self.may_count_found(plan);
         }
+    }
+
+    /// Whether the rows that the server counts may be those that were found, changed or not.
+    fn may_count_found(&self, plan: &Plan) -> bool {
+        let is_told_found = self.client.capabilities.contains(Capabilities::FOUND_ROWS);
+        is_told_found && plan.kind == sql::Kind::Update
     }
 
     pub(super) fn is_writer(&self, lease: &Lease) -> bool {
@@ -179,15 +300,25 @@ impl Session {
     }
 
     fn note_holds(&mut self, plan: &Plan, reply: &Reply, tracked: &Tracked) {
-        let mut new = plan.holds - Holds::TRANSACTION - Holds::FOUND_ROWS;
-        if reply.error.is_some() && !plan.is_script() {
-            new &= EVEN_AFTER_ERRORS;
+        let mut new = plan.holds - Holds::TRANSACTION;
+        if let Some(error) = &reply.error
+            && !plan.is_script()
+        {
+            new &= match error.is_read_only_refusal() {
+                true => Holds::empty(),
+                false => EVEN_AFTER_ERRORS,
+            };
         }
         // A routine changed something that the server does not name.
         if tracked.has_unnamed_change && is_opaque(plan) {
             new |= Holds::UNNAMED_CHANGE;
         }
         if reply.error.is_none() {
+            // It is one of the transaction that begins with the next statement.
+            let is_ahead = self.transaction == Transaction::None && !self.autocommit();
+            if plan.kind == sql::Kind::Savepoint && is_ahead {
+                new |= Holds::NEXT_TRANSACTION;
+            }
             self.holds -= released(plan.releases);
             // A statement without a table leaves the setting for the next one, so only the end of a
             // transaction tells that it is used up.
@@ -210,7 +341,10 @@ impl Session {
             return;
         }
         let schema = self.state.schema.as_deref().unwrap_or_default();
-        let transfers = sql::possessions::transfers(sql, self.state.dialect, schema);
+        let mut transfers = sql::possessions::transfers(sql, self.state.dialect, schema);
+        if plan.hides_locks {
+            transfers.push(Transfer::TakesUnnamed(Possession::UserLock));
+        }
         self.possessions.note(transfers, reply.error.is_some());
         self.holds -= self.possessions.needless();
     }
@@ -221,6 +355,7 @@ impl Session {
         plan: &Plan,
         reply: &Reply,
         gtids: Option<String>,
+        position: Option<GtidSet>,
         was_open: bool,
         lease: &Lease,
     ) {
@@ -228,63 +363,223 @@ impl Session {
         let has_ended = was_open && (!is_open || ends_transaction(plan));
         // A reader writes nothing, and what ends a transaction writes only what was in it.
         let is_write = plan.marks && self.is_writer(lease) && !is_boundary(plan);
+        let shows_rows = shows_rows(plan, reply);
+        if shows_rows && let Some(pin) = &mut self.mark {
+            pin.exact = None;
+        }
+        let is_elsewhere = shows_rows && (self.is_writer(lease) || self.is_guest());
+        self.has_seen_elsewhere |= is_elsewhere;
+        if (is_write || is_elsewhere) && self.world.config.consistency.pin == Pinning::Tables {
+            let schema = self.state.schema.as_deref();
+            self.touched.add(Touched::by(plan, schema));
+        }
         let has_written = (is_write && !is_open) || (has_ended && self.has_written);
         if !is_open {
             self.has_written = false;
+            self.has_changed_rows = false;
         }
         if !has_written && gtids.is_none() {
+            // What it has read on the writer, the reader must have before it reads there again.
+            if self.has_seen_elsewhere && !is_open {
+                self.raise_mark(position.map_or_else(Token::anything, Token::gtids));
+            }
             return;
         }
-        let position = gtids.filter(|_| reply.error.is_none()).and_then(|text| {
-            let set = if lease.server.is_mariadb {
-                GtidSet::parse_mariadb(&text)
-            } else {
-                GtidSet::parse_mysql(&text)
-            };
-            set.ok()
-        });
-        self.pin(position);
+        // A GTID stands for what came before it, and not for what others wrote after it.
+        let is_exact = reply.error.is_none() && !(is_write && shows_rows);
+        let told = gtids
+            .filter(|_| is_exact)
+            .and_then(|text| GtidSet::parse(&text, lease.server.is_mariadb).ok());
+        self.pin(told.or(position));
     }
 
     fn is_leaving(&self) -> bool {
-        self.transaction == Transaction::None && self.holds.is_empty() && self.cursors.is_empty()
+        self.transaction == Transaction::None
+            && self.holds.is_empty()
+            && (self.cursors.is_empty() || self.opens_own_cursor)
     }
 
     /// Whether the connection is about to be given back and knows something that the session may
     /// be asked for.
-    fn needs_rescue(&self, plan: &Plan, reply: &Reply) -> bool {
-        self.is_leaving() && (self.loses_warnings(plan, reply) || self.loses_id(plan))
+    fn needs_rescue(&self, plan: &Plan) -> bool {
+        self.is_leaving()
+            && (self.loses_warnings()
+                || self.loses_id(plan)
+                || !self.assigned.is_empty()
+                || !self.suspects.is_empty())
     }
 
-    fn loses_warnings(&self, plan: &Plan, reply: &Reply) -> bool {
-        let is_known = matches!(self.diagnostics.conditions, Conditions::Warnings { .. });
-        plan.place != Place::Previous && reply.warnings > 0 && reply.error.is_none() && !is_known
+    /// Whether the connection that knows how the last statement's warnings read is about to go.
+    pub(super) fn loses_warnings(&self) -> bool {
+        matches!(self.diagnostics.conditions, Conditions::Unread { .. })
     }
 
     fn loses_id(&self, plan: &Plan) -> bool {
-        plan.kind == sql::Kind::LoadData || self.has_made_ids
+        is_upload(plan) || self.has_made_ids
     }
 
     /// Fetches what could not be asked for in one write with the statement: how its warnings read,
-    /// and the insert id of an upload or of what ran while the connection was held.
-    async fn rescue(
+    /// and the insert id and the user variables of an upload or of what ran while the connection
+    /// was held.
+    pub(super) async fn rescue(
         &mut self,
         lease: &mut Lease,
         plan: &Plan,
-        reply: &Reply,
     ) -> Result<(), RelayError> {
-        if self.loses_warnings(plan, reply) {
-            self.last.trips += 1;
-            let packets = ask(lease, &Followup::Warnings.sql()).await?;
-            self.note_warnings(reply, packets);
+        if self.loses_warnings() {
+            self.rescue_warnings(lease).await?;
         }
         if self.loses_id(plan) {
             self.last.trips += 1;
             let packets = ask(lease, &Followup::LastInsertId.sql()).await?;
             self.note_followup(lease, &Followup::LastInsertId, &packets);
         }
+        if !self.suspects.is_empty() {
+            self.last.trips += 1;
+            let packets = ask(lease, &Followup::UserLocks.sql()).await?;
+            self.note_followup(lease, &Followup::UserLocks, &packets);
+        }
+        if !self.assigned.is_empty() {
+            self.last.trips += 1;
+            let names = self.assigned.clone();
+            let question = Followup::UserVariables(names.clone());
+            let packets = ask(lease, &question.sql()).await?;
+            self.note_user_variables(lease, &names, &packets);
+            if !self.assigned.is_empty() {
+                self.client.sequence = 0;
+                let error = SqlError::variable_too_long();
+                let _ = self.client.send_error(&error).await;
+                return Err(RelayError::from_backend(io::ErrorKind::Unsupported.into()));
+            }
+            self.take_over(&lease.state);
+        }
         Ok(())
     }
+
+    /// Asks how the warnings of the last statement read.
+    pub(super) async fn rescue_warnings(&mut self, lease: &mut Lease) -> Result<(), RelayError> {
+        self.last.trips += 1;
+        let packets = ask(lease, &Followup::Warnings.sql()).await?;
+        self.diagnostics.note_warnings(packets);
+        Ok(())
+    }
+}
+
+/// Whether the statement asks about the conditions of the one before it and leaves them.
+pub(super) fn is_diagnostic(plan: &Plan) -> bool {
+    plan.needs.contains(Needs::DIAGNOSTICS)
+        && matches!(plan.kind, sql::Kind::Show | sql::Kind::Diagnostics)
+}
+
+/// Errors with which servers may roll the whole transaction back: 1180 and 1181 while it ended, 1205
+/// with innodb_rollback_on_timeout, 1213 a deadlock, 3058 another one, 3101 a group that refuses it.
+const ROLLS_BACK: [u16; 6] = [1180, 1181, 1205, 1213, 3058, 3101];
+
+/// Whether MariaDB leaves the conditions of the statement before: it clears them for statements with
+/// tables.
+fn leaves_conditions(plan: &Plan, sql: &[u8]) -> bool {
+    use sql::Kind::{
+        Begin, Commit, Ddl, Deallocate, Do, Prepare, ReleaseSavepoint, Rollback, RollbackTo,
+        Savepoint, Script, Select, Set, SetTransaction, UnlockTables, Use, Xa,
+    };
+    match plan.kind {
+        Select | Do | Set => match &plan.tables {
+            // A derived table is one too.
+            Some(tables) => tables.is_empty() && !has_derived_table(sql),
+            None => !mentions(sql, b"from") && !mentions(sql, b"table"),
+        },
+        Ddl => is_about_no_table(sql),
+        // With the tables of what is prepared, if they are known.
+        Prepare => plan.tables.as_ref().is_none_or(Vec::is_empty),
+        Begin | Commit | Deallocate | ReleaseSavepoint | Rollback | RollbackTo | Savepoint
+        | SetTransaction | UnlockTables | Use | Xa => true,
+        Script => plan.parts.iter().all(|part| leaves_conditions(part, sql)),
+        _ => false,
+    }
+}
+
+fn has_derived_table(sql: &[u8]) -> bool {
+    [&b"with "[..], b"from (", b"from("]
+        .iter()
+        .any(|words| mentions(sql, words))
+}
+
+/// Whether the rows of a statement's result are found by a query, so that FOUND_ROWS() counts them.
+fn finds_rows(plan: &Plan, sql: &[u8]) -> bool {
+    use sql::Kind::{Admin, Analyze, Checksum, Delete, Explain, Help, Insert, Replace, Show, Xa};
+    const NOT_FOUND: [&[u8]; 10] = [
+        b"create",
+        b"processlist",
+        b"full",
+        b"grants",
+        b"binary",
+        b"master",
+        b"replica",
+        b"slave",
+        b"privileges",
+        b"profiles",
+    ];
+    match plan.kind {
+        Admin | Analyze | Checksum | Help | Xa => false,
+        // MariaDB's RETURNING.
+        Delete | Insert | Replace => false,
+        // Of a table it lists the columns.
+        Explain => second_word(sql).is_some_and(|word| !begins_statement(word)),
+        Show => second_word(sql).is_some_and(|word| !is_one_of(word, &NOT_FOUND)),
+        _ => true,
+    }
+}
+
+/// Whether the word behind EXPLAIN is no table's name.
+fn begins_statement(word: &[u8]) -> bool {
+    const BEGINNINGS: [&[u8]; 11] = [
+        b"select",
+        b"insert",
+        b"update",
+        b"delete",
+        b"replace",
+        b"with",
+        b"table",
+        b"format",
+        b"extended",
+        b"partitions",
+        b"for",
+    ];
+    let word = word.split(|byte| *byte == b'=').next().unwrap_or_default();
+    is_one_of(word, &BEGINNINGS) || word.starts_with(b"(")
+}
+
+fn second_word(sql: &[u8]) -> Option<&[u8]> {
+    let words = sql.split(|byte| byte.is_ascii_whitespace());
+    words.filter(|word| !word.is_empty()).nth(1)
+}
+
+fn is_one_of(word: &[u8], all: &[&[u8]]) -> bool {
+    all.iter().any(|one| word.eq_ignore_ascii_case(one))
+}
+
+/// Whether the statement makes, changes or drops what is no table and not on one.
+fn is_about_no_table(sql: &[u8]) -> bool {
+    const TABLES: [&[u8]; 6] = [
+        b"table",
+        b"view",
+        b"trigger",
+        b"index",
+        b"sequence",
+        b"event",
+    ];
+    const OTHERS: [&[u8]; 7] = [
+        b"database",
+        b"schema",
+        b"procedure",
+        b"function",
+        b"user",
+        b"role",
+        b"server",
+    ];
+    let mut words = sql.split(|byte| byte.is_ascii_whitespace());
+    let object = words.find(|word| is_one_of(word, &TABLES) || is_one_of(word, &OTHERS));
+    object.is_some_and(|word| is_one_of(word, &OTHERS))
 }
 
 /// Whether the statement may run code that its text does not show: routines and triggers.
@@ -295,6 +590,21 @@ pub(super) fn is_opaque(plan: &Plan) -> bool {
         Call | Compound | Execute | Unknown | Insert | Replace | Update | Delete | LoadData
     ) || !plan.unknown_functions.is_empty()
         || plan.parts.iter().any(|part| is_opaque(part))
+}
+
+/// Whether the statement may prepare others that nobody sees.
+pub(super) fn may_prepare(plan: &Plan) -> bool {
+    use sql::Kind::{Call, Compound, Execute, Prepare, Unknown};
+    matches!(plan.kind, Call | Compound | Execute | Prepare | Unknown)
+        || !plan.is_certain
+        || plan.parts.iter().any(|part| may_prepare(part))
+}
+
+/// Whether the answer may have shown data: by a result set, of which only the last one is known.
+fn shows_rows(plan: &Plan, reply: &Reply) -> bool {
+    use sql::Kind::{Call, Compound, Execute, Script};
+    plan.place != Place::Session
+        && (reply.is_result_set || matches!(plan.kind, Call | Compound | Execute | Script))
 }
 
 /// Whether the statement begins or ends a transaction and writes only what was in it.
@@ -312,6 +622,7 @@ pub(super) fn ends_transaction(plan: &Plan) -> bool {
             Some(
                 TransactionEffect::Begin { .. }
                     | TransactionEffect::Commit { .. }
+                    | TransactionEffect::Rollback { .. }
                     | TransactionEffect::ImplicitCommit
                     | TransactionEffect::SetAutocommit(_)
             )

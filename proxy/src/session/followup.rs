@@ -2,19 +2,23 @@
 //! next statement may ask is known without another round trip.
 
 use std::borrow::Cow;
+use std::io;
+use std::time::Duration;
 
-use isthmus_protocol::lenenc::Reader;
-use isthmus_protocol::packet;
 use isthmus_protocol::response::Kind;
 
 use super::Session;
-use super::diagnostics::Conditions;
 use super::effects::{ends_transaction, is_opaque};
-use crate::pool::Lease;
-use crate::relay::{self, RelayError, Reply, Tracking};
+use crate::config::Source;
+use crate::consistency::{GtidSet, written, written_question};
+use crate::pool::{COLLATIONS, CURRENT_ROLE, Lease, only_value, user_variable};
+use crate::relay::{self, RelayError, Tracking};
 use crate::routing::Transaction;
 use crate::sql::{self, Holds, Needs, Place, Plan};
 use crate::topology::is_carried;
+
+/// A writer that is nearer is asked how far it is when somebody waits for that: it takes no longer.
+const FAR: Duration = Duration::from_millis(10);
 
 /// What is asked right after a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,13 +31,29 @@ pub(super) enum Followup {
     LastInsertId,
     /// The value behind FOUND_ROWS() after SQL_CALC_FOUND_ROWS.
     FoundRows,
-    /// The value of a session variable that the answer does not report: `SET NAMES … COLLATE …`
-    /// leaves out the collation, and what the client has chosen to hear may leave out all others.
+    /// The value of a session variable that the answer does not report, since the client has chosen
+    /// to hear others.
     Variable(String),
+    /// The collations of the connection and of results, which the answer does not report.
+    Collations,
     /// The schema, where the answer does not report it.
     Schema,
+    /// The values of user variables that were assigned.
+    UserVariables(Vec<String>),
+    /// The roles after SET ROLE, which no server reports.
+    Role,
+    /// How far the writer is, which stands for what the session has written and seen there.
+    Position {
+        /// Which server is asked.
+        is_mariadb: bool,
+    },
+    /// How many user locks there are, which releases them.
+    UserLocks,
     /// The client's own session tracking was in force: set it as the proxy needs it.
-    Tracking,
+    Tracking {
+        /// That of GTIDs too.
+        has_gtids: bool,
+    },
 }
 
 impl Followup {
@@ -41,102 +61,234 @@ impl Followup {
     pub(super) fn sql(&self) -> Cow<'static, str> {
         match self {
             Self::Warnings => "SHOW WARNINGS".into(),
-            Self::LastInsertId => "SELECT LAST_INSERT_ID()".into(),
-            Self::FoundRows => "SELECT FOUND_ROWS()".into(),
+            Self::LastInsertId => "SELECT LAST_INSERT_ID() LIMIT 1".into(),
+            Self::FoundRows => "SELECT FOUND_ROWS() LIMIT 1".into(),
+            // Without the limit, sql_select_limit counts.
             Self::Variable(name) => {
-                format!("SELECT IFNULL(CAST(@@SESSION.{name} AS BINARY),'')").into()
+                format!("SELECT IFNULL(CAST(@@SESSION.{name} AS BINARY),'') LIMIT 1").into()
             }
-            Self::Schema => "SELECT CAST(DATABASE() AS BINARY)".into(),
-            Self::Tracking => "".into(),
+            Self::Collations => COLLATIONS.into(),
+            Self::Schema => "SELECT CAST(DATABASE() AS BINARY) LIMIT 1".into(),
+            Self::UserVariables(names) => {
+                user_variable::question(names.iter().map(String::as_str)).into()
+            }
+            Self::Role => CURRENT_ROLE.into(),
+            Self::Position { is_mariadb } => written_question(*is_mariadb).into(),
+            Self::UserLocks => "SELECT RELEASE_ALL_LOCKS() LIMIT 1".into(),
+            Self::Tracking { .. } => "".into(),
         }
     }
 }
 
 impl Session {
-    /// What to ask after this statement.
-    pub(super) fn followups(&self, plan: &Plan) -> Vec<Followup> {
+    /// What to ask after this statement, or after the opening of its cursor.
+    pub(super) fn followups(
+        &self,
+        plan: &Plan,
+        lease: &Lease,
+        opens_cursor: bool,
+    ) -> Vec<Followup> {
         let mut followups = Vec::new();
+        let is_far = self.is_writer(lease) && self.round_trip() > FAR;
+        let is_plain = plan.is_plain() && !is_far;
+        if (is_plain && self.assigned.is_empty() && !opens_cursor) || uploads(plan) {
+            return followups;
+        }
         let is_alone =
             self.transaction == Transaction::None && self.autocommit() && self.holds.is_empty();
         let has_tracking = has_own_tracking(plan) || sets_tracking(plan);
-        if is_alone && (plan.holds.contains(Holds::FOUND_ROWS) || makes_ids(plan) || has_tracking) {
-            followups.push(Followup::Warnings);
-        }
-        if plan.holds.contains(Holds::FOUND_ROWS) {
+        let assigned = self.assigned_before_leaving(plan, is_alone);
+        // The answer to the opening of a cursor has no rows.
+        let opens_cursor = opens_cursor && plan.kind != sql::Kind::Set;
+        if plan.needs.contains(Needs::CALC_FOUND_ROWS) || opens_cursor {
             followups.push(Followup::FoundRows);
         }
         let is_leaving = if self.transaction == Transaction::None {
             is_alone && makes_ids(plan)
         } else {
-            self.has_made_ids && ends_transaction(plan)
+            (self.has_made_ids || makes_ids(plan)) && ends_transaction(plan)
         };
         if is_leaving {
             followups.push(Followup::LastInsertId);
         }
-        if plan.variables.iter().any(|name| sets_collation(name)) {
-            followups.push(Followup::Variable("collation_connection".into()));
+        if !assigned.is_empty() {
+            followups.push(Followup::UserVariables(assigned));
         }
-        if sets_tracking(plan) {
-            followups.extend(unreported(plan).map(Followup::Variable));
-            if plan.is_script() {
-                followups.push(Followup::Schema);
-            }
+        followups.extend(self.locks_before_leaving(plan, is_alone));
+        if plan.variables.iter().any(|name| name == ROLE) {
+            followups.push(Followup::Role);
+        }
+        let is_silent = plan.needs.contains(Needs::READ_BACK)
+            && self.server().is_some_and(|server| server.is_mariadb);
+        if sets_tracking(plan) || is_silent {
+            let may_have_changed =
+                |name: &String| name != Tracking::GTIDS || self.may_switch_gtids(plan);
+            let variables = unreported(plan).filter(may_have_changed);
+            followups.extend(variables.map(Followup::Variable));
+        }
+        if sets_tracking(plan) && plan.is_script() {
+            followups.push(Followup::Schema);
+        }
+        if plan.variables.iter().any(|name| sets_collation(name)) {
+            followups.push(Followup::Collations);
+        }
+        if is_far && self.wants_position(plan, is_alone) && !opens_cursor {
+            let is_mariadb = lease.server.is_mariadb;
+            followups.push(Followup::Position { is_mariadb });
         }
         if has_tracking {
-            followups.push(Followup::Tracking);
+            let has_gtids = self.may_switch_gtids(plan);
+            followups.push(Followup::Tracking { has_gtids });
+        }
+        if !followups.is_empty() {
+            followups.insert(0, Followup::Warnings);
         }
         followups
     }
 
-    /// Reads the answers, in order.
+    /// Whether `session_track_gtids` can be set around this statement: a transaction that is open
+    /// then is an error.
+    pub(super) fn may_switch_gtids(&self, plan: &Plan) -> bool {
+        let begins = !self.autocommit() || plan.is_script();
+        self.transaction == Transaction::None
+            && !self.holds.contains(Holds::XA)
+            && (!begins || sets_tracking(plan))
+    }
+
+    /// Whether the session's next reads would wait for the answer to how far the writer is, since
+    /// that to this statement will tell no GTID.
+    fn wants_position(&self, plan: &Plan, is_alone: bool) -> bool {
+        let is_silent = if self.transaction == Transaction::None {
+            is_alone
+                && self.preparing.is_none()
+                && plan.kind == sql::Kind::Select
+                && !plan.marks
+                && plan.holds.is_empty()
+        } else {
+            ends_transaction(plan)
+                && self.holds.is_empty()
+                && (self.has_seen_elsewhere || self.has_written)
+                && !self.has_changed_rows
+        };
+        is_silent && self.token_source() == Source::Gtid
+    }
+
+    /// The user variables that are to be asked for in one write with this statement, because the
+    /// connection is given back after it. An upload is asked afterwards: see [`makes_ids`].
+    fn assigned_before_leaving(&self, plan: &Plan, is_alone: bool) -> Vec<String> {
+        let is_leaving = if self.transaction == Transaction::None {
+            is_alone && plan.holds.is_empty()
+        } else {
+            self.holds.is_empty() && ends_transaction(plan)
+        };
+        let mut names = Vec::new();
+        if is_leaving && !is_upload(plan) {
+            names.clone_from(&self.assigned);
+            names.extend(self.newly_assigned(plan));
+        }
+        names
+    }
+
+    /// Takes note of the user variables that a statement may have assigned, until their values are
+    /// known.
+    pub(super) fn note_assigned(&mut self, plan: &Plan) {
+        let names: Vec<_> = self.newly_assigned(plan).collect();
+        self.assigned.extend(names);
+    }
+
+    /// The user variables that this statement may assign, besides those of statements before it. A
+    /// procedure may assign those that it is not given too.
+    fn newly_assigned<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = String> + 'a {
+        let is_call = plan.kind == sql::Kind::Call
+            || plan.parts.iter().any(|part| part.kind == sql::Kind::Call);
+        let carried = self.state.user_variables.keys();
+        let carried = carried.filter(move |_| is_call).map(|name| &**name);
+        let named = plan.user_variables.iter().map(String::as_str);
+        let carried = carried.filter(|name| !plan.user_variables.iter().any(|own| own == name));
+        named
+            .chain(carried)
+            .filter(|name| !self.assigned.iter().any(|before| before == name))
+            .map(str::to_owned)
+    }
+
+    /// Makes the values of user variables the session's. What cannot be carried is left on its
+    /// connection.
+    pub(super) fn note_user_variables(
+        &mut self,
+        lease: &mut Lease,
+        names: &[String],
+        packets: &[u8],
+    ) {
+        let names = names.iter().map(String::as_str);
+        let are_carried = user_variable::answer(packets, names)
+            .is_some_and(|variables| lease.note_user_variables(variables));
+        // Writes could not follow to a reader.
+        let are_held = !are_carried && self.is_writer(lease);
+        self.holds.set(
+            Holds::USER_VARIABLE,
+            are_held || self.holds.contains(Holds::USER_VARIABLE),
+        );
+        if are_carried || are_held {
+            self.assigned.clear();
+        }
+    }
+
+    /// Reads the answers, in order. Returns how far the writer is, if it was asked.
     pub(super) async fn read_followups(
         &mut self,
         lease: &mut Lease,
         followups: Vec<Followup>,
-        reply: &Reply,
-    ) -> Result<(), RelayError> {
+    ) -> Result<Option<GtidSet>, RelayError> {
+        let mut position = None;
         for followup in followups {
-            if followup == Followup::Tracking {
-                lease.read_tracking().await?;
+            if matches!(followup, Followup::Tracking { .. }) {
+                if let Some(error) = lease.read_tracking().await? {
+                    // It would leave out from now on what the proxy must hear.
+                    return Err(RelayError::from_backend(io::Error::other(
+                        error.to_string(),
+                    )));
+                }
                 continue;
             }
             let packets = read_answer(lease).await?;
-            if followup == Followup::Warnings {
-                self.note_warnings(reply, packets);
-            } else {
-                self.note_followup(lease, &followup, &packets);
+            match &followup {
+                Followup::Warnings => self.diagnostics.note_warnings(packets),
+                Followup::Position { is_mariadb } => {
+                    let answer =
+                        only_value(&packets).and_then(|text| std::str::from_utf8(text).ok());
+                    position = answer.and_then(|text| written(text, *is_mariadb).ok());
+                }
+                Followup::UserVariables(names) => self.note_user_variables(lease, names, &packets),
+                followup => self.note_followup(lease, followup, &packets),
             }
         }
-        Ok(())
-    }
-
-    /// Keeps how a statement's warnings read, if it had some.
-    pub(super) fn note_warnings(&mut self, reply: &Reply, packets: Vec<u8>) {
-        if reply.warnings > 0 && reply.error.is_none() {
-            self.diagnostics.conditions = Conditions::Warnings {
-                count: reply.warnings,
-                packets,
-            };
-        }
+        Ok(position)
     }
 
     pub(super) fn note_followup(&mut self, lease: &mut Lease, followup: &Followup, packets: &[u8]) {
-        let Some(value) = value(packets) else { return };
-        let number = || {
-            std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok())
+        let number = |value: &[u8]| std::str::from_utf8(value).ok()?.parse::<u64>().ok();
+        match followup {
+            // A server that does not know the function has no value.
+            Followup::UserLocks => {
+                let count = only_value(packets).and_then(number);
+                return self.note_released_locks(count.unwrap_or_default());
+            }
+            Followup::Role => return lease.note_role(only_value(packets)),
+            Followup::Collations => return lease.note_collations(packets),
+            _ => {}
+        }
+        let Some(value) = only_value(packets) else {
+            return;
         };
         match followup {
             Followup::LastInsertId => {
                 self.has_made_ids = false;
-                let id = number().unwrap_or_default();
+                let id = number(value).unwrap_or_default();
                 self.diagnostics.last_insert_id = id;
                 lease.last_insert_id = Some(id);
             }
             Followup::FoundRows => {
-                self.diagnostics.found_rows = number().unwrap_or_default();
-                self.diagnostics.has_asked_found_rows = true;
+                self.diagnostics.found_rows = number(value).unwrap_or_default();
             }
             Followup::Variable(name) => {
                 if !self.client.tracking.set(name, value) {
@@ -144,7 +296,13 @@ impl Session {
                 }
             }
             Followup::Schema => lease.note_schema(value),
-            Followup::Warnings | Followup::Tracking => {}
+            Followup::Role
+            | Followup::Collations
+            | Followup::Warnings
+            | Followup::UserVariables(_)
+            | Followup::Position { .. }
+            | Followup::UserLocks
+            | Followup::Tracking { .. } => {}
         }
     }
 }
@@ -153,12 +311,18 @@ impl Session {
 pub(super) fn write_followups(lease: &Lease, followups: &[Followup], out: &mut Vec<u8>) {
     for followup in followups {
         match followup {
-            Followup::Tracking => lease.write_tracking(out),
+            Followup::Tracking { has_gtids } => lease.write_tracking(*has_gtids, out),
             other => {
                 lease.form.put_query(out, other.sql().as_bytes());
             }
         }
     }
+}
+
+/// Whether the server may ask for a file, and would take for it what is sent behind the statement.
+fn uploads(plan: &Plan) -> bool {
+    let uploads = |plan: &Plan| plan.kind == sql::Kind::LoadData;
+    uploads(plan) || plan.parts.iter().any(|part| uploads(part))
 }
 
 /// Whether the statement may change what LAST_INSERT_ID() returns. An upload is not asked in the
@@ -168,15 +332,15 @@ pub(super) fn makes_ids(plan: &Plan) -> bool {
     // With an argument it sets the value, and goes to the writer.
     let has_function = (plan.marks || plan.place == Place::Writer)
         && plan.needs.contains(sql::Needs::LAST_INSERT_ID);
-    let is_upload = plan.kind == sql::Kind::LoadData
-        || plan
-            .parts
-            .iter()
-            .any(|part| part.kind == sql::Kind::LoadData);
-    !is_upload
+    !is_upload(plan)
         && (has_function
             || matches!(plan.kind, Insert | Replace | Call | Execute)
             || plan.parts.iter().any(|part| makes_ids(part)))
+}
+
+pub(super) fn is_upload(plan: &Plan) -> bool {
+    let is_upload = |plan: &Plan| plan.kind == sql::Kind::LoadData;
+    is_upload(plan) || plan.parts.iter().any(|part| is_upload(part))
 }
 
 /// Whether the statement reads what LAST_INSERT_ID() returns, or may change it, so that it must
@@ -207,7 +371,7 @@ fn sets_tracking(plan: &Plan) -> bool {
     plan.variables.iter().any(is_tracking)
 }
 
-/// The variables of the session that the statement sets, as the proxy may be told of none.
+/// The variables of the session that the statement sets, where the proxy may be told of none.
 fn unreported(plan: &Plan) -> impl Iterator<Item = String> {
     let charsets = [
         "character_set_client",
@@ -219,18 +383,26 @@ fn unreported(plan: &Plan) -> impl Iterator<Item = String> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let names = plan.variables.iter().filter(move |name| {
         !is_charsets(name)
+            && *name != ROLE
             && name.bytes().all(is_word)
             && (is_carried(name) || name.starts_with(Tracking::PREFIX))
     });
     charsets.map(str::to_owned).chain(names.cloned())
 }
 
+/// What SET ROLE sets, among the variables of a plan.
+pub(super) const ROLE: &str = "role";
+
 fn is_charsets(name: &str) -> bool {
     matches!(name, "names" | "character set")
 }
 
 fn sets_collation(name: &str) -> bool {
-    is_charsets(name) || matches!(name, "character_set_connection" | "collation_connection")
+    is_charsets(name)
+        || matches!(
+            name,
+            "character_set_connection" | "character_set_results" | "collation_connection"
+        )
 }
 
 /// Reads the answer to a question of the proxy's own: the packets before its terminator.
@@ -242,16 +414,4 @@ pub(super) async fn read_answer(lease: &mut Lease) -> Result<Vec<u8>, RelayError
         untouched: true,
     })?;
     Ok(packets)
-}
-
-/// The one value of a result of one row and one column.
-fn value(packets: &[u8]) -> Option<&[u8]> {
-    let mut rest = packets;
-    let mut last = None;
-    while let Some(header) = packet::Header::parse(rest) {
-        let (packet, tail) = rest.split_at((packet::HEADER_LEN + header.length).min(rest.len()));
-        last = packet.get(packet::HEADER_LEN..);
-        rest = tail;
-    }
-    Reader::new(last?, "row").lenenc_bytes_or_null().ok()?
 }

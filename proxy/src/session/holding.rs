@@ -58,14 +58,20 @@ impl Session {
     /// Why the session keeps its connection, the open transaction and cursors among it.
     pub(super) fn held(&self) -> Holds {
         let mut held = self.holds;
-        held.set(Holds::TRANSACTION, self.transaction != Transaction::None);
+        let has_begun = !self.deferred.begins() || self.deferred.reads_ahead;
+        let is_open = self.transaction != Transaction::None && has_begun;
+        held.set(Holds::TRANSACTION, is_open);
         held.set(Holds::CURSOR, !self.cursors.is_empty());
         held
     }
 
     /// Takes note of what the last statement changed in it.
     pub(super) fn note_held(&mut self) {
-        let held = self.held();
+        let mut held = self.held();
+        held.set(
+            Holds::CURSOR,
+            held.contains(Holds::CURSOR) || !self.own_cursors.is_empty(),
+        );
         let by = self.last.kind.unwrap_or(Kind::Unknown);
         self.holding.update(held, by, &self.shared.metrics);
         self.handle.set_held(held);

@@ -6,9 +6,10 @@ use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::handshake::Attributes;
 
 use crate::config::User;
-use crate::pool::{State, StateTable, Variables};
+use crate::pool::{Kind, State, StateTable, Variables, named};
 use crate::relay::Tracking;
-use crate::topology::Server;
+use crate::sql::Dialect;
+use crate::topology::{Server, Snapshot};
 
 /// The outcome of a login.
 #[derive(Debug, Clone)]
@@ -36,17 +37,20 @@ const FIXED: Capabilities = Capabilities::FOUND_ROWS
     .union(Capabilities::QUERY_ATTRIBUTES);
 
 impl Identity {
-    /// The flags that the session's backend connections must have.
-    pub fn fixed_flags(&self) -> Capabilities {
-        self.capabilities & FIXED
+    /// What the session's backend connections must have been made with.
+    pub fn kind(&self) -> Kind {
+        Kind {
+            flags: self.capabilities & FIXED,
+            attributes: self.attributes.clone(),
+        }
     }
 
     /// The state of a session that has just begun.
-    pub fn initial_state(&self, server: Option<&Server>, states: &StateTable) -> Arc<State> {
-        let mut variables = Variables::new();
-        if let Some(server) = server {
-            self.set_charset(server, &mut variables);
-            self.set_sql_mode(server, &mut variables);
+    pub fn initial_state(&self, snapshot: &Snapshot, states: &StateTable) -> Arc<State> {
+        let mut variables = defaults(snapshot);
+        if let Some(server) = snapshot.server() {
+            self.set_charset(&server, &mut variables);
+            self.set_sql_mode(&server, &mut variables);
         }
         let multi = self.capabilities.contains(Capabilities::MULTI_STATEMENTS);
         states.intern(State::new(None, multi, variables))
@@ -54,11 +58,11 @@ impl Identity {
 
     /// The variables after COM_RESET_CONNECTION: MariaDB goes back to the character set of the
     /// login, and MySQL to its SQL mode.
-    pub fn reset_variables(&self, server: Option<&Server>) -> Variables {
-        let mut variables = Variables::new();
-        match server {
-            Some(server) if server.is_mariadb => self.set_charset(server, &mut variables),
-            Some(server) => self.set_sql_mode(server, &mut variables),
+    pub fn reset_variables(&self, snapshot: &Snapshot) -> Variables {
+        let mut variables = defaults(snapshot);
+        match snapshot.server() {
+            Some(server) if server.is_mariadb => self.set_charset(&server, &mut variables),
+            Some(server) => self.set_sql_mode(&server, &mut variables),
             None => {}
         }
         variables
@@ -70,14 +74,7 @@ impl Identity {
         let Some((charset, collation)) = server.collations.get(&self.collation) else {
             return;
         };
-        for name in [
-            "character_set_client",
-            "character_set_connection",
-            "character_set_results",
-        ] {
-            variables.insert(name.into(), charset.as_bytes().into());
-        }
-        variables.insert("collation_connection".into(), collation.as_bytes().into());
+        variables.extend(named(charset.as_bytes(), collation.as_bytes()));
     }
 
     /// IGNORE_SPACE is a part of the SQL mode, which the session may change later.
@@ -99,4 +96,23 @@ pub(super) fn tracking(server: Option<&Server>) -> Tracking {
         tracking.set(name, value.as_bytes());
     }
     tracking
+}
+/// What sessions begin with that cannot be left to the server they happen to be on: the SQL mode and
+/// the time zone of the writer, where the servers have different ones, and a mode in which statements
+/// are read in another way than usual.
+fn defaults(snapshot: &Snapshot) -> Variables {
+    let servers: Vec<_> = snapshot.all().filter_map(|one| one.server()).collect();
+    let mut variables = Variables::new();
+    let Some(first) = servers.first() else {
+        return variables;
+    };
+    let is_usual = Dialect::from_session(first.sql_mode.as_bytes(), b"utf8mb4")
+        == Dialect::from_session(b"", b"utf8mb4");
+    if !is_usual || servers.iter().any(|one| one.sql_mode != first.sql_mode) {
+        variables.insert("sql_mode".into(), first.sql_mode.as_bytes().into());
+    }
+    if servers.iter().any(|one| one.time_zone != first.time_zone) {
+        variables.insert("time_zone".into(), first.time_zone.as_bytes().into());
+    }
+    variables
 }

@@ -4,9 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aside::PREPARED_ASIDE;
+use super::deferred::AT_ONCE;
 use crate::routing::Route;
 use crate::sql::{Holds, Kind, Place, Plan};
 use crate::topology::Endpoint;
+
+/// Why a statement of a session that has written went to a reader that is behind.
+const WRITER_DOWN: &str = "the writer cannot be reached, and the user may read an old state then";
 
 /// What there is to say of the last statement.
 #[derive(Debug)]
@@ -68,12 +73,31 @@ impl Last {
         self.reason = Reason::Route(Cow::Borrowed(reason));
     }
 
+    /// It goes to the reader though that is behind.
+    pub(super) fn made_do_with_reader(&mut self) {
+        self.route = Place::Reader;
+        self.reason = Reason::Route(Cow::Borrowed(WRITER_DOWN));
+    }
+
     /// It runs on this endpoint.
     pub(super) fn runs_on(&mut self, endpoint: &Arc<Endpoint>) {
         let is_known = |known: &Arc<Endpoint>| Arc::ptr_eq(known, endpoint);
         if !self.endpoint.as_ref().is_some_and(is_known) {
             self.endpoint = Some(endpoint.clone());
         }
+    }
+
+    /// The reader was asked what it makes of the statement.
+    pub(super) fn prepared_aside(&mut self, duration: Duration) {
+        self.kind = Some(Kind::Prepare);
+        self.route = Place::Reader;
+        self.reason = Reason::Route(Cow::Borrowed(PREPARED_ASIDE));
+        self.duration = duration;
+    }
+
+    /// The answer was given before the server had anything to say.
+    pub(super) fn at_once(&mut self) {
+        self.reason = Reason::Route(Cow::Borrowed(AT_ONCE));
     }
 
     /// The proxy gave the answer.

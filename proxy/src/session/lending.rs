@@ -1,20 +1,23 @@
 //! Which endpoint a statement goes to, and the connection to it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::Session;
+use super::followup::ROLE;
 use super::last::Reason;
-use super::registry::Running;
-use crate::admin::metrics::WaitOutcome;
-use crate::config::OnStale;
-use crate::consistency::Reader;
+use super::stale::Staleness;
+use super::touched::Touched;
+use crate::admin::metrics::{WaitOutcome, WrongGuess};
+use crate::config::{Credentials, OnStale};
+use crate::consistency::{Mark, Reader, Token, Waited};
 use crate::error::SqlError;
-use crate::pool::{ConnectError, Lease, LeaseError, Pool, PoolKey};
+use crate::pool::{ConnectError, Lease, LeaseError, Pool, PoolKey, State, user_variable};
 use crate::relay::ServerError;
-use crate::routing::{self, View};
-use crate::sql::{HintTarget, Hints, Holds, Place, Plan};
-use crate::topology::Endpoint;
+use crate::routing::{self, Transaction, View};
+use crate::sql::{Hints, Holds, Kind, Place, Plan};
+use crate::topology::{Endpoint, Standing};
 
 /// Where a statement is to run.
 #[derive(Debug, Clone)]
@@ -27,10 +30,29 @@ pub(super) enum Destination {
     Writer,
 }
 
+/// The reader that a session reads from, as it was when the session last did.
+pub(super) struct Seat {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) doubts: u64,
+}
+
+/// A decision between waiting for a reader and crossing the ocean.
+pub(super) struct Guess {
+    reader: Arc<Reader>,
+    mark: Mark,
+    waited: Waited,
+    /// Whether the wait took longer than a trip to the writer would have.
+    was_long: bool,
+}
+
 impl Session {
     /// Decides where a statement goes, after waiting for the reader if that is what the
     /// configuration says.
     pub(super) async fn destination(&mut self, plan: &Plan, hints: &Hints) -> Destination {
+        self.note_key(hints);
+        if hints.after.is_some() {
+            Box::pin(self.note_token(hints)).await;
+        }
         if let Some(lease) = &self.lease {
             self.last.route = if self.is_writer(lease) {
                 Place::Writer
@@ -41,93 +63,237 @@ impl Session {
             return Destination::Held;
         }
         let reader = self.reader();
+        let reads_ahead = self.may_read_ahead(plan, hints);
         let pinned = match &reader {
-            Some(reader) => self.is_pinned(reader, plan, hints).await,
+            // A transaction that has yet to begin does so on the writer.
+            _ if self.transaction != Transaction::None && !reads_ahead => true,
+            Some((reader, standing)) => {
+                self.take_seat(reader, standing.doubts());
+                self.is_pinned(reader, plan, hints, reads_ahead).await
+            }
             None => false,
         };
+        let reader = reader.map(|(reader, _)| reader);
+        self.staleness = Staleness::Excluded;
         let view = View {
             transaction: self.transaction,
             autocommit: self.autocommit(),
             holds: self.holds,
             pinned,
+            reads_ahead,
             allowed_functions: &self.world.config.routing.reader_functions,
         };
-        let may_hold = plan
-            .holds
-            .difference(Holds::FOUND_ROWS | Holds::TRANSACTION)
-            .is_empty();
         let route = routing::route(plan, hints, &view);
         let target = route.target;
         self.last.routed(route);
+        if self.assigns_too_many(plan) {
+            self.last.redirected(TOO_MANY_VARIABLES);
+            return Destination::Writer;
+        }
+        if target == Place::Reader && reader.is_none() {
+            self.last.redirected(NO_READER);
+        }
+        if pinned && let Some(stale) = self.settle_for_stale(reader.as_ref(), plan, hints) {
+            return stale;
+        }
+        self.assign(target, reader.as_ref(), plan, pinned)
+    }
+
+    /// Where a statement runs that is for such a place.
+    pub(super) fn assign(
+        &self,
+        target: Place,
+        reader: Option<&Arc<Reader>>,
+        plan: &Plan,
+        pinned: bool,
+    ) -> Destination {
+        let may_hold = plan.holds.difference(Holds::TRANSACTION).is_empty();
+        // Variables take the same values everywhere, and setting them opens no transaction. A role
+        // may be one that the reader does not have yet.
+        let sets_variables = plan.kind == Kind::Set
+            && !plan.variables.is_empty()
+            && plan.variables.iter().all(|name| name != ROLE);
+        let is_anywhere = if sets_variables {
+            self.transaction == Transaction::None
+        } else {
+            self.autocommit() && !pinned
+        };
         match (target, reader) {
             (Place::Reader, Some(reader)) => Destination::Reader(reader.endpoint.clone()),
-            // The schema that the session is in may be one that the reader does not have yet.
-            (Place::Previous, Some(reader)) if !pinned => {
+            // What it leaves on its connection must be where the writes go. The schema that the session
+            // is in may be one that the reader does not have yet.
+            (Place::Previous, Some(reader)) if may_hold && !pinned => {
                 Destination::Reader(reader.endpoint.clone())
             }
             // What a SET leaves on its connection must be where the writes go.
-            (Place::Session, Some(reader)) if may_hold && self.autocommit() && !pinned => {
+            (Place::Session, Some(reader)) if may_hold && is_anywhere => {
                 Destination::Reader(reader.endpoint.clone())
-            }
-            (Place::Reader, None) => {
-                self.last.redirected(NO_READER);
-                Destination::Writer
             }
             _ => Destination::Writer,
         }
     }
 
-    /// The reader that this session uses: the same one as long as it is up.
-    pub(super) fn reader(&self) -> Option<Arc<Reader>> {
+    /// Whether not all user variables are carried after this statement, so that it must run where
+    /// the session can stay.
+    fn assigns_too_many(&self, plan: &Plan) -> bool {
+        let carried = self.state.user_variables.len();
+        !plan.user_variables.is_empty() && carried + plan.user_variables.len() > user_variable::MOST
+    }
+
+    /// The reader that this session uses, and how it stands: the same one as long as it serves.
+    pub(super) fn reader(&self) -> Option<(Arc<Reader>, Standing)> {
         let readers = &self.world.readers;
-        let first = self.handle.id as usize;
+        let own = self.seat.as_ref().and_then(|seat| {
+            let is_own = |reader: &Arc<Reader>| Arc::ptr_eq(&reader.endpoint, &seat.endpoint);
+            readers.iter().position(is_own)
+        });
+        let first = own.unwrap_or_else(|| self.first_reader());
         (0..readers.len())
             .filter_map(|i| readers.get((first + i) % readers.len()))
-            .find(|reader| reader.endpoint.is_up())
-            .cloned()
+            .map(|reader| (reader, reader.endpoint.standing()))
+            .find(|(_, standing)| standing.serves())
+            .map(|(reader, standing)| (reader.clone(), standing))
+    }
+
+    /// Makes this the reader that the session reads from. One that is not the same server for
+    /// certain must have what the session may have seen on the one before.
+    fn take_seat(&mut self, reader: &Reader, doubts: u64) {
+        if self.has_seat(&reader.endpoint, doubts) {
+            return;
+        }
+        let old = self.seat.replace(Seat {
+            endpoint: reader.endpoint.clone(),
+            doubts,
+        });
+        if old.is_some() || self.is_guest() {
+            self.touched = Touched::All;
+            self.raise_mark(Token::anything());
+        }
+    }
+
+    fn has_seat(&self, endpoint: &Arc<Endpoint>, doubts: u64) -> bool {
+        let seat = self.seat.as_ref();
+        seat.is_some_and(|seat| Arc::ptr_eq(&seat.endpoint, endpoint) && seat.doubts == doubts)
     }
 
     /// Whether the reader has not seen what the session must see, after waiting for it if the
     /// configuration says so and the statement could run there.
-    async fn is_pinned(&mut self, reader: &Reader, plan: &Plan, hints: &Hints) -> bool {
-        let Some(mark) = self.mark.as_ref().map(|pin| pin.mark) else {
+    async fn is_pinned(
+        &mut self,
+        reader: &Arc<Reader>,
+        plan: &Plan,
+        hints: &Hints,
+        reads_ahead: bool,
+    ) -> bool {
+        let Some(mark) = self.mark_to_see_for(plan) else {
             return false;
         };
         if reader.has_seen(mark) {
-            if self
-                .world
-                .readers
-                .iter()
-                .all(|reader| reader.has_seen(mark))
-                && let Some(pin) = &mut self.mark
+            let mut readers = self.world.readers.iter();
+            if let Some(pin) = &mut self.mark
+                && readers.all(|reader| reader.has_seen(pin.mark))
             {
                 pin.counted = None;
+                pin.touched = Touched::default();
             }
             return false;
         }
         let is_reading = matches!(plan.place, Place::Reader) || plan.reader_if_allowed;
-        let consistency = &self.world.config.consistency;
-        let is_waiting = consistency.on_stale == OnStale::Wait
-            && is_reading
-            && self.autocommit()
-            && hints.target.is_none()
-            && !hints.fresh;
-        let metrics = &self.shared.metrics.consistency;
-        if hints.target == Some(HintTarget::Reader) || !is_waiting {
+        let has_target = hints.target.is_some() || hints.fresh;
+        if !is_reading || has_target || !(self.autocommit() || reads_ahead) {
             if is_reading {
-                metrics.stale_reads_to_writer.inc();
+                self.shared.metrics.consistency.stale_reads_to_writer.inc();
             }
             return true;
         }
+        // Boxed, so that no statement but those of pinned sessions carries the room for it.
+        !Box::pin(self.wait_for(reader, mark)).await
+    }
+
+    /// Waits for the reader as the configuration says. Returns whether it has caught up.
+    async fn wait_for(&mut self, reader: &Arc<Reader>, mark: Mark) -> bool {
+        let consistency = &self.world.config.consistency;
+        let patience = consistency.max_wait;
         let start = Instant::now();
-        let is_reached = reader.wait(mark, consistency.max_wait).await;
-        metrics.wait_seconds.observe(start.elapsed().as_secs_f64());
-        metrics.waits.inc(if is_reached {
-            WaitOutcome::Reached
-        } else {
-            WaitOutcome::TimedOut
-        });
-        !is_reached
+        let token = self.token_for(mark);
+        let token = token.as_ref();
+        let waited = match consistency.on_stale {
+            OnStale::Writer => match reader.wait(mark, token, Duration::ZERO).await {
+                true => Waited::Reached,
+                false => Waited::NotAtAll,
+            },
+            OnStale::Wait => match reader.wait(mark, token, patience).await {
+                true => Waited::Reached,
+                false => Waited::TimedOut,
+            },
+            OnStale::Fastest => {
+                let trip = self.round_trip();
+                let rest = reader.expected_rest(mark, token);
+                let spent = self.mark.as_ref().map_or(Duration::ZERO, |pin| pin.spent);
+                let waited = if spent > rest && rest >= trip {
+                    // It goes on reading, and each trip raises its mark: one wait ends that.
+                    match reader.wait(mark, token, patience).await {
+                        true => Waited::Reached,
+                        false => Waited::TimedOut,
+                    }
+                } else {
+                    reader.wait_while_quicker(mark, token, trip, patience).await
+                };
+                if let Some(pin) = &mut self.mark {
+                    pin.spent = match waited {
+                        Waited::Reached | Waited::TimedOut => Duration::ZERO,
+                        Waited::GaveUp | Waited::NotAtAll => spent + trip,
+                    };
+                }
+                self.guess = Some(Guess {
+                    reader: reader.clone(),
+                    mark,
+                    waited,
+                    was_long: start.elapsed() > trip,
+                });
+                waited
+            }
+        };
+        let metrics = &self.shared.metrics.consistency;
+        let outcome = match waited {
+            Waited::Reached => Some(WaitOutcome::Reached),
+            Waited::TimedOut => Some(WaitOutcome::TimedOut),
+            Waited::GaveUp => Some(WaitOutcome::GivenUp),
+            Waited::NotAtAll => None,
+        };
+        if let Some(outcome) = outcome {
+            metrics.waits.inc(outcome);
+            metrics.wait_seconds.observe(start.elapsed().as_secs_f64());
+        }
+        if waited != Waited::Reached {
+            metrics.stale_reads_to_writer.inc();
+        }
+        waited == Waited::Reached
+    }
+
+    /// What crossing the ocean costs, as it was last measured.
+    pub(super) fn round_trip(&self) -> Duration {
+        let writer = self.world.snapshot.writer.as_ref();
+        let sign = writer.and_then(|writer| writer.sign_of_life());
+        sign.map_or(Duration::ZERO, |sign| sign.round_trip)
+    }
+
+    /// Finds out, when the answer of the writer is there, whether waiting for the reader would have
+    /// been quicker.
+    pub(super) fn judge_guess(&mut self) {
+        let Some(guess) = self.guess.take() else {
+            return;
+        };
+        let guesses = &guess.reader.guesses;
+        guesses.made.fetch_add(1, Ordering::Relaxed);
+        let wrong = match guess.waited {
+            Waited::Reached if guess.was_long => WrongGuess::Waited,
+            Waited::TimedOut | Waited::GaveUp => WrongGuess::Waited,
+            Waited::NotAtAll if guess.reader.has_seen(guess.mark) => WrongGuess::Crossed,
+            Waited::Reached | Waited::NotAtAll => return,
+        };
+        guesses.wrong.fetch_add(1, Ordering::Relaxed);
+        self.shared.metrics.consistency.wrong_guesses.inc(wrong);
     }
 
     /// Borrows a connection for the destination, or takes the one that the session keeps. A reader
@@ -149,8 +315,16 @@ impl Session {
             let endpoint = self.endpoint(destination)?;
             let insist = !matches!(destination, Destination::Reader(_));
             match self.borrow_from(&endpoint, has_schema, insist, start).await {
-                Ok(lease) => break lease,
+                // While it waited, the reader may have been replaced by an older copy of itself.
+                Ok((_, true))
+                    if !insist && !self.has_seat(&endpoint, endpoint.standing().doubts()) =>
+                {
+                    self.last.redirected(NO_READER);
+                    *destination = Destination::Writer;
+                }
+                Ok((lease, _)) => break lease,
                 Err(LeaseError::Closed) => self.follow_reload(destination),
+                Err(LeaseError::Killed) => return Err(SqlError::interrupted()),
                 Err(error) if insist => return Err(refusal(&endpoint, &error)),
                 Err(error) => {
                     tracing::debug!(endpoint = endpoint.name, %error, "reader not available, asking the writer");
@@ -159,10 +333,7 @@ impl Session {
                 }
             }
         };
-        self.handle.set_running(Some(Running {
-            origin: lease.origin().clone(),
-            thread_id: lease.thread_id,
-        }));
+        self.handle.set_running(lease.origin(), lease.thread_id);
         Ok(lease)
     }
 
@@ -185,11 +356,9 @@ impl Session {
         self.pools.clear();
         if let Destination::Reader(_) = destination {
             *destination = match self.reader() {
-                Some(reader)
-                    if self
-                        .mark
-                        .as_ref()
-                        .is_none_or(|pin| reader.has_seen(pin.mark)) =>
+                Some((reader, standing))
+                    if self.has_seat(&reader.endpoint, standing.doubts())
+                        && self.mark_to_see().is_none_or(|mark| reader.has_seen(mark)) =>
                 {
                     Destination::Reader(reader.endpoint.clone())
                 }
@@ -198,13 +367,14 @@ impl Session {
         }
     }
 
-    async fn borrow_from(
+    /// A connection, and whether that took more than to take an idle one.
+    pub(super) async fn borrow_from(
         &mut self,
         endpoint: &Arc<Endpoint>,
         has_schema: bool,
         insist: bool,
         start: Instant,
-    ) -> Result<Lease, LeaseError> {
+    ) -> Result<(Lease, bool), LeaseError> {
         let identity = Arc::as_ptr(endpoint) as usize;
         let known = self
             .pools
@@ -222,43 +392,83 @@ impl Session {
             return Err(LeaseError::Closed);
         };
         if let Some(lease) = pool.lease_idle() {
-            return Ok(lease);
+            return Ok((lease, false));
         }
-        let patience = self.world.config.pool.borrow_timeout;
+        let mut patience = self.world.config.pool.borrow_timeout;
+        if !insist {
+            // The other half is for the writer, which answers in the reader's place.
+            patience /= 2;
+        }
         // Boxed, so that a statement that finds a connection does not carry the room for waiting.
-        Box::pin(pool.lease(patience, insist, start)).await
+        let waiting = Box::pin(pool.lease(patience, insist, start));
+        let lease = tokio::select! {
+            lease = waiting => lease?,
+            () = self.handle.killed() => return Err(LeaseError::Killed),
+        };
+        Ok((lease, true))
     }
 
     fn pool(&self, endpoint: &Arc<Endpoint>, has_schema: bool) -> Pool {
         let key = PoolKey {
             user: self.identity.user.name.clone(),
-            flags: self.identity.fixed_flags(),
+            kind: self.identity.kind(),
             has_schema,
-            attributes: self.identity.attributes.clone(),
         };
-        let config = &self.world.config;
-        let user = config.user(&self.identity.user.name);
-        let login = user.map_or(&self.identity.user.backend, |user| &user.backend);
-        self.shared.pools.pool(config, endpoint, login, key)
+        let pools = &self.shared.pools;
+        pools.pool(&self.world.config, endpoint, self.login(), key)
+    }
+
+    fn login(&self) -> &Credentials {
+        let user = self.world.config.user(&self.identity.user.name);
+        user.map_or(&self.identity.user.backend, |user| &user.backend)
+    }
+
+    /// Has connections made for clients of this kind, if too few are ready.
+    pub(super) fn expect_statements(&self) {
+        let snapshot = &self.world.snapshot;
+        for endpoint in snapshot.writer.iter().chain(&snapshot.readers) {
+            self.shared.pools.expect(
+                &self.world.config,
+                endpoint,
+                self.login(),
+                &self.identity.user.name,
+                &self.identity.kind(),
+            );
+        }
     }
 
     /// Gives a connection back that is at rest, or keeps it while something of the session is on
     /// it.
-    pub(super) fn give_back(&mut self, mut lease: Lease) {
+    pub(super) fn give_back(&mut self, lease: Lease) {
         self.note_held();
         if !self.held().is_empty() {
             self.lease = Some(lease);
             return;
         }
-        self.handle.set_running(None);
+        self.handle.set_at_rest();
+        self.release(lease);
+    }
+
+    /// Gives a connection back that is at rest and has nothing of the session but its state.
+    pub(super) fn release(&self, mut lease: Lease) {
         lease.is_clean = lease.fits_its_pool();
         if lease.is_clean
-            && let Some((state, _)) = lease.state.split()
+            && let Some(state) = self.state_to_leave(&lease)
         {
-            lease.change_and_release(self.shared.states.intern(state));
+            lease.change_and_release(state);
         }
     }
+
+    /// The state that a connection has to be brought to before others get it, if it is not in it:
+    /// without what describes the client's own connection.
+    pub(super) fn state_to_leave(&self, lease: &Lease) -> Option<Arc<State>> {
+        let (state, _) = lease.state.split()?;
+        Some(self.shared.states.intern(state))
+    }
 }
+
+/// Why an assignment goes to the writer.
+const TOO_MANY_VARIABLES: &str = "it may assign more user variables than a session carries";
 
 /// Why the writer answers all reads.
 const NO_READER: &str = "a reader could answer it, but none can be reached";

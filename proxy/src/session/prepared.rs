@@ -4,55 +4,65 @@
 use std::io;
 use std::sync::Arc;
 
-use isthmus_protocol::command::{Command, Execute, SendLongData};
+use isthmus_protocol::command::{Execute, SendLongData};
 use isthmus_protocol::packet;
 use isthmus_protocol::response;
 use isthmus_protocol::result_set::Form;
 use isthmus_protocol::status::Status;
 
 use super::Session;
-use super::conversation::{Ended, Flow};
-use super::exchange::Work;
+use super::commands::mentions;
+use super::conversation::Flow;
+use super::long_data::LongData;
+use super::prelude::is_prepared;
 use super::statements::{SessionStatement, Statement};
+use super::work::Work;
 use crate::admin::metrics::Route;
 use crate::error::SqlError;
-use crate::sql::{Holds, Kind, Needs, Place, Plan, Planned, Releases};
+use crate::pool::{Lease, State};
+use crate::sql::{Kind, Needs, Place, Plan, Planned};
 
 /// MariaDB's clients name the statement that was prepared last with this id.
 const LAST: u32 = u32::MAX;
+
+/// The type of a parameter that is NULL: MYSQL_TYPE_NULL.
+const NULL_TYPE: u8 = 0x06;
 
 impl Session {
     /// COM_STMT_PREPARE, where the statement would run, for its parameters and columns.
     pub(super) async fn prepare(&mut self, framed: &[u8], sql: &[u8]) -> io::Result<Flow> {
         let planned = self.plan(sql, false);
-        let rewritten = self.rewritten(&planned.plan, sql);
-        let sql = rewritten.as_deref().unwrap_or(sql);
-        let mut replaced = Vec::new();
-        if rewritten.is_some() {
-            packet::put_with(&mut replaced, 0, |out| {
-                out.push(Command::StmtPrepare as u8);
-                out.extend_from_slice(sql);
-            });
-        }
-        let framed = if rewritten.is_some() {
-            &replaced
-        } else {
-            framed
-        };
         match (planned.plan.place, planned.plan.kind) {
             (Place::Proxy, Kind::Show) => return self.prepare_show(planned, sql).await,
             (Place::Proxy, Kind::Empty) => {}
-            (Place::Proxy | Place::Refused, _) => return self.not_preparable().await,
+            (Place::Proxy, _) => return self.not_preparable().await,
+            (Place::Refused, _) => return self.refuse_statement(&planned.plan).await,
             _ => {}
         }
         let id = self.next_statement_id();
+        let state = self.preparation_state(&planned.plan);
         let statement = self
             .shared
             .statements
-            .intern(sql, planned.clone(), &self.state);
+            .intern(sql, planned.clone(), &state, false);
+        let statement = if self.shares_cursor(&statement) {
+            self.shared.statements.another(&statement)
+        } else {
+            statement
+        };
         self.preparing = Some(statement.number);
         self.prepared = None;
-        let asking = preparation(&planned);
+        if Box::pin(self.prepare_aside(framed, &planned, id)).await? {
+            self.preparing = None;
+            if let Some(prepared) = self.prepared.take() {
+                self.add_statement(id, statement, usize::from(prepared.params));
+            }
+            return Ok(Flow::Continue);
+        }
+        let asking = Planned {
+            plan: Arc::new(planned.plan.preparation()),
+            ..planned
+        };
         let work = Work::Command {
             framed,
             attributes: 0,
@@ -67,12 +77,62 @@ impl Session {
         Ok(flow)
     }
 
+    /// The state that decides what a statement means: user variables only if it speaks of them,
+    /// since they keep the type that they have when it is prepared.
+    pub(super) fn preparation_state(&self, plan: &Plan) -> Arc<State> {
+        if self.state.user_variables.is_empty() || names_user_variables(plan) {
+            return self.state.clone();
+        }
+        let state = self.state.with_user_variables(Arc::default());
+        self.shared.states.intern(state)
+    }
+
+    /// The state in which this connection is to prepare a statement: the one that it was made in.
+    /// User variables that do not matter stay as they are, and so do those on a connection that
+    /// the session keeps, whose values it may not know; and so does autocommit, since to set it
+    /// ends a transaction.
+    pub(super) fn state_to_prepare(
+        &self,
+        lease: &Lease,
+        statement: &Statement,
+        is_held: bool,
+    ) -> Arc<State> {
+        let made = &self.with_own_autocommit(&statement.state);
+        let own = if is_held {
+            &lease.state.user_variables
+        } else if names_user_variables(&statement.planned.plan) {
+            return made.clone();
+        } else {
+            &self.state.user_variables
+        };
+        if made.user_variables == *own {
+            return made.clone();
+        }
+        let state = made.with_user_variables(own.clone());
+        self.shared.states.intern(state)
+    }
+
+    fn with_own_autocommit(&self, made: &Arc<State>) -> Arc<State> {
+        const AUTOCOMMIT: &str = "autocommit";
+        let own = self.state.variables.get(AUTOCOMMIT);
+        if made.variables.get(AUTOCOMMIT) == own {
+            return made.clone();
+        }
+        let mut variables = made.variables.clone();
+        variables.remove(AUTOCOMMIT);
+        variables.extend(own.map(|value| (AUTOCOMMIT.into(), value.clone())));
+        self.shared.states.intern(made.with_variables(variables))
+    }
+
     /// A `SHOW ISTHMUS`, which no server has to know.
     async fn prepare_show(&mut self, planned: Planned, sql: &[u8]) -> io::Result<Flow> {
         match self.about(sql) {
             Ok(result) => {
                 let id = self.next_statement_id();
-                let statement = self.shared.statements.intern(sql, planned, &self.state);
+                let statement = self
+                    .shared
+                    .statements
+                    .intern(sql, planned, &self.state, false);
                 self.add_statement(id, statement, 0);
                 self.client.send_prepared(id, &result).await?;
             }
@@ -83,23 +143,23 @@ impl Session {
 
     fn add_statement(&mut self, id: u32, statement: Arc<Statement>, params: usize) {
         let entry = SessionStatement {
+            original: statement.clone(),
             statement,
             params,
             types: Vec::new(),
-            long_data: Vec::new(),
+            long_data: LongData::default(),
         };
         self.statements.insert(id, entry);
         self.last_statement_id = id;
     }
 
-    async fn not_preparable(&mut self) -> io::Result<Flow> {
+    pub(super) async fn not_preparable(&mut self) -> io::Result<Flow> {
         let error = SqlError::new(
             1295,
             "HY000",
             "This command is not supported in the prepared statement protocol yet",
         );
-        self.client.send_error(&error).await?;
-        Ok(Flow::Continue)
+        self.refuse(&error).await
     }
 
     fn next_statement_id(&mut self) -> u32 {
@@ -130,10 +190,10 @@ impl Session {
         };
         // Taken out while it runs, since running it borrows the session.
         let Some(mut entry) = self.statements.remove(&id) else {
-            return self.unknown_statement(id, "mysqld_stmt_execute").await;
+            return self.unknown_statement(id, "execute").await;
         };
         let result = self.execute_entry(payload, id, &mut entry).await;
-        entry.long_data.clear();
+        entry.long_data.use_up();
         self.statements.insert(id, entry);
         result
     }
@@ -144,22 +204,44 @@ impl Session {
         id: u32,
         entry: &mut SessionStatement,
     ) -> io::Result<Flow> {
-        let execute = match Execute::parse(payload, entry.params, self.client.form()) {
-            Ok(execute) => execute,
-            Err(error) => {
-                self.client
-                    .send_error(&SqlError::malformed(&error.to_string()))
-                    .await?;
-                return Ok(Flow::Continue);
-            }
+        let Ok(execute) = Execute::parse(payload, entry.params, self.client.form()) else {
+            let error = SqlError::malformed_execution(self.is_mariadb());
+            return self.refuse(&error).await;
         };
         if let Some(types) = &execute.types {
             entry.types = types.to_vec();
         }
+        if entry.types.is_empty() && execute.has_only_nulls(entry.params) {
+            // NULL needs no type.
+            entry.types = [NULL_TYPE, 0].repeat(entry.params);
+        }
         if entry.types.len() != entry.params * 2 {
-            let error = SqlError::malformed("COM_STMT_EXECUTE without the types of its parameters");
-            self.client.send_error(&error).await?;
+            let error = SqlError::malformed_execution(self.is_mariadb());
+            return self.refuse(&error).await;
+        }
+        if let Some(error) = entry.long_data.error() {
+            return self.refuse(error).await;
+        }
+        let with_cursor = execute.cursor_flags != 0;
+        let original = entry.original.clone();
+        if original.planned.plan.place == Place::Previous
+            && (self.lease.is_none() || self.diagnostics.are_elsewhere)
+            // A count has a cursor, the conditions have none.
+            && !(with_cursor && mentions(&original.sql, b"count"))
+            && Box::pin(self.answer_warnings(&original.sql, Form::Binary)).await?
+        {
             return Ok(Flow::Continue);
+        }
+        if !with_cursor {
+            self.close_cursor(id, entry.statement.number);
+        }
+        entry.statement = self.executable(&entry.original, with_cursor);
+        if self.takes_detour(&entry.statement) {
+            self.diagnostics.row_count.is_elsewhere = true;
+            entry.statement = self.executable(&entry.original, with_cursor);
+        }
+        if with_cursor && self.shares_cursor(&entry.statement) {
+            entry.statement = self.shared.statements.another(&entry.statement);
         }
         let statement = entry.statement.clone();
         let plan = &statement.planned.plan;
@@ -167,17 +249,27 @@ impl Session {
             self.shared.metrics.statements.routed.inc(Route::Proxy);
             return self.show_isthmus(&statement.sql, Form::Binary).await;
         }
-        if execute.cursor_flags != 0 {
+        // Its cursor ends with it.
+        self.close_own_cursor(id);
+        if with_cursor {
             self.open_cursor(id);
         }
         let work = Work::Execute {
             statement: &statement,
             execute,
             types: &entry.types,
-            long_data: &entry.long_data,
+            long_data: entry.long_data.parts(),
         };
         // A reader may have refused it as a write since it was prepared.
         let mut planned = self.shared.plans.refresh(&statement.planned);
+        self.opens_own_cursor =
+            self.asked_cursor.is_some() && self.may_own_connection(&planned.plan);
+        if self.opens_own_cursor {
+            let flow = self.run_statement(work, &planned).await;
+            self.opens_own_cursor = false;
+            self.part_with_cursor(id, statement.number);
+            return flow;
+        }
         if self.asked_cursor.is_some() && planned.plan.place != Place::Writer {
             // The cursor keeps its connection, and the session may write before it is read to its
             // end.
@@ -191,17 +283,42 @@ impl Session {
         self.run_statement(work, &planned).await
     }
 
+    /// Whether the connection that the session keeps has to be brought into another state to prepare
+    /// a statement that asks for ROW_COUNT(), for which the SETs would count.
+    fn takes_detour(&self, statement: &Statement) -> bool {
+        statement.planned.plan.needs.contains(Needs::ROW_COUNT)
+            && self.lease.as_ref().is_some_and(|lease| {
+                let state = self.state_to_prepare(lease, statement, true);
+                !is_prepared(lease, statement) && !Arc::ptr_eq(&state, &lease.state)
+            })
+    }
+
+    /// What is executed of a statement that the client prepared: with the session's values in place
+    /// of the calls that ask for them.
+    fn executable(&self, original: &Arc<Statement>, with_cursor: bool) -> Arc<Statement> {
+        let rewritten = self.rewritten(&original.planned.plan, &original.sql);
+        if rewritten.is_none() && !with_cursor {
+            return original.clone();
+        }
+        let sql = rewritten.as_deref().unwrap_or(&original.sql);
+        let statements = &self.shared.statements;
+        statements.intern(sql, original.planned.clone(), &original.state, with_cursor)
+    }
+
     /// COM_STMT_SEND_LONG_DATA, which is kept until the statement is executed and has no answer.
     pub(super) fn send_long_data(&mut self, payload: &[u8]) -> io::Result<Flow> {
         let limit = self.world.config.limits.max_allowed_packet;
-        if let Ok(long) = SendLongData::parse(payload)
-            && let Some(entry) = self.statements.get_mut(&long.statement_id)
+        let is_mariadb = self.is_mariadb();
+        let id = payload.get(1..).and_then(|body| self.statement_id(body));
+        if let Ok(part) = SendLongData::parse(payload)
+            && let Some(entry) = id.and_then(|id| self.statements.get_mut(&id))
         {
-            let kept: usize = entry.long_data.iter().map(|(_, data)| data.len()).sum();
-            if kept + long.data.len() > limit {
-                return Ok(Flow::End(Ended::Closed));
+            match usize::from(part.parameter) < entry.params {
+                true => entry.long_data.add(&part, limit),
+                false => entry
+                    .long_data
+                    .refuse(SqlError::no_such_parameter(is_mariadb)),
             }
-            entry.long_data.push((long.parameter, long.data.to_vec()));
         }
         Ok(Flow::Continue)
     }
@@ -212,11 +329,12 @@ impl Session {
             return self.no_statement_id("COM_STMT_RESET").await;
         };
         let Some(entry) = self.statements.get_mut(&id) else {
-            return self.unknown_statement(id, "mysqld_stmt_reset").await;
+            return self.unknown_statement(id, "reset").await;
         };
-        entry.long_data.clear();
+        entry.long_data = LongData::default();
         let number = entry.statement.number;
         self.close_cursor(id, number);
+        self.diagnostics.note_command(0);
         self.client.send_ok().await?;
         Ok(Flow::Continue)
     }
@@ -228,6 +346,14 @@ impl Session {
             self.close_cursor(id, entry.statement.number);
         }
         Ok(Flow::Continue)
+    }
+
+    /// Whether a cursor is open of another statement that is the same one to the server.
+    fn shares_cursor(&self, statement: &Statement) -> bool {
+        self.cursors.iter().any(|open| {
+            let entry = self.statements.get(open);
+            entry.is_some_and(|entry| entry.statement.number == statement.number)
+        })
     }
 
     /// Notes that the next answer tells whether this statement has an open cursor.
@@ -253,6 +379,7 @@ impl Session {
 
     /// Ends the hold of a cursor; the server forgets it with the statement.
     fn close_cursor(&mut self, id: u32, number: u64) {
+        self.close_own_cursor(id);
         if !self.cursors.contains(&id) {
             return;
         }
@@ -268,15 +395,20 @@ impl Session {
         let Some(id) = self.statement_id(body) else {
             return self.no_statement_id("COM_STMT_FETCH").await;
         };
+        if let Some(flow) = self.fetch_own(framed, id).await? {
+            return Ok(flow);
+        }
         let statement = self
             .statements
             .get(&id)
             .map(|entry| entry.statement.clone());
-        let (Some(statement), Some(lease)) = (statement, &self.lease) else {
-            return self.unknown_statement(id, "mysqld_stmt_fetch").await;
+        let Some(statement) = statement else {
+            return self.unknown_statement(id, "fetch").await;
         };
-        let Some(backend_id) = lease.prepared.get(statement.number) else {
-            return self.unknown_statement(id, "mysqld_stmt_fetch").await;
+        let lease = self.lease.as_ref().filter(|_| self.cursors.contains(&id));
+        let backend_id = lease.and_then(|lease| lease.prepared.get(statement.number));
+        let Some(backend_id) = backend_id else {
+            return self.no_cursor(id).await;
         };
         let mut framed = framed.to_vec();
         if let Some(bytes) = framed.get_mut(packet::HEADER_LEN + 1..packet::HEADER_LEN + 5) {
@@ -298,36 +430,30 @@ impl Session {
         Ok(Flow::Continue)
     }
 
-    async fn unknown_statement(&mut self, id: u32, command: &str) -> io::Result<Flow> {
-        self.client
-            .send_error(&SqlError::unknown_statement(id, command))
-            .await?;
-        Ok(Flow::Continue)
+    async fn no_cursor(&mut self, id: u32) -> io::Result<Flow> {
+        let point = match self.is_mariadb() {
+            true => "",
+            false => ".",
+        };
+        let message = format!("The statement ({id}) has no open cursor{point}");
+        self.refuse(&SqlError::new(1421, "HY000", message)).await
+    }
+
+    fn is_mariadb(&self) -> bool {
+        self.server().is_some_and(|server| server.is_mariadb)
+    }
+
+    /// The error that tells of a statement that the session does not have, in the server's words:
+    /// MySQL looks all of them up in one place.
+    async fn unknown_statement(&mut self, id: u32, deed: &str) -> io::Result<Flow> {
+        let place = match self.is_mariadb() {
+            true => format!("mysqld_stmt_{deed}"),
+            false => "mysql_stmt_precheck".to_owned(),
+        };
+        self.refuse(&SqlError::unknown_statement(id, &place)).await
     }
 }
 
-/// The plan of asking a server for a statement's parameters and columns: where the statement would
-/// run, but without its effects.
-fn preparation(planned: &Planned) -> Planned {
-    let plan = &planned.plan;
-    let place = match plan.place {
-        Place::Reader | Place::Previous | Place::Session => Place::Reader,
-        _ => Place::Writer,
-    };
-    let asking = Plan {
-        place,
-        kind: Kind::Prepare,
-        marks: false,
-        holds: Holds::empty(),
-        releases: Releases::empty(),
-        needs: Needs::empty(),
-        transaction: None,
-        variables: Vec::new(),
-        parts: Vec::new(),
-        ..(**plan).clone()
-    };
-    Planned {
-        plan: Arc::new(asking),
-        ..planned.clone()
-    }
+fn names_user_variables(plan: &Plan) -> bool {
+    plan.needs.contains(Needs::USER_VARIABLE) || !plan.user_variables.is_empty()
 }

@@ -72,8 +72,10 @@ pub struct Handle {
     activity: AtomicU64,
     /// Seconds of silence that the client allowed itself; `NO_LIMIT` if it said nothing.
     idle_limit: AtomicU64,
-    /// Where its backend connection is.
-    running: Mutex<Option<Running>>,
+    /// Where its backend connection is, or where the last one was.
+    origin: Mutex<Option<Arc<Origin>>>,
+    /// The server's id of its backend connection; 0 while it has none.
+    thread_id: AtomicU32,
 }
 
 const NO_LIMIT: u64 = u64::MAX;
@@ -119,6 +121,14 @@ impl Handle {
         .await
     }
 
+    /// Waits until the session is killed.
+    pub async fn killed(&self) {
+        let mut known = self.signal();
+        while known != Signal::Kill {
+            known = self.signalled(known).await;
+        }
+    }
+
     fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
         self.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,6 +142,11 @@ impl Handle {
     /// Notes that the session works on a command.
     pub fn note_busy(&self) {
         self.activity.store(UNSEEN * 2 + 1, Ordering::Relaxed);
+    }
+
+    /// Whether the session has said itself how long its client may be silent.
+    pub fn has_idle_limit(&self) -> bool {
+        self.idle_limit.load(Ordering::Relaxed) != NO_LIMIT
     }
 
     /// Ends the session after so much silence, or after the configured limit.
@@ -176,15 +191,31 @@ impl Handle {
 
     /// Where the session's backend connection is, if it has one now.
     pub fn running(&self) -> Option<Running> {
-        self.running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let origin = self.lock_origin();
+        let thread_id = self.thread_id.load(Ordering::Relaxed);
+        let origin = origin.clone().filter(|_| thread_id != 0)?;
+        Some(Running { origin, thread_id })
     }
 
     /// Notes where the session's backend connection is.
-    pub fn set_running(&self, running: Option<Running>) {
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
+    pub fn set_running(&self, origin: &Arc<Origin>, thread_id: u32) {
+        let mut known = self.lock_origin();
+        if !known
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, origin))
+        {
+            *known = Some(origin.clone());
+        }
+        self.thread_id.store(thread_id, Ordering::Relaxed);
+    }
+
+    /// Notes that the session has no backend connection.
+    pub fn set_at_rest(&self) {
+        self.thread_id.store(0, Ordering::Relaxed);
+    }
+
+    fn lock_origin(&self) -> MutexGuard<'_, Option<Arc<Origin>>> {
+        self.origin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -231,7 +262,8 @@ impl Registry {
             waker: Mutex::default(),
             activity: AtomicU64::new(UNSEEN * 2 + 1),
             idle_limit: AtomicU64::new(NO_LIMIT),
-            running: Mutex::default(),
+            origin: Mutex::default(),
+            thread_id: AtomicU32::new(0),
         });
         sessions.insert(id, handle.clone());
         Some(Registered {

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use isthmus_protocol::column::ColumnDefinition;
 use isthmus_protocol::result_set::{Form, ResultSet, Value};
 
 use super::Session;
 use super::conversation::Flow;
+use super::deferred::Owed;
 use super::registry::{Activity, Handle};
 use crate::config;
 use crate::error::SqlError;
@@ -57,10 +59,14 @@ impl Session {
                 Some(taken.by.name()),
             )
         }));
-        let variables = self.state.variables.iter().chain(&self.own_variables);
+        let variables = self.state.shown_variables().chain(&self.own_variables);
         rows.extend(
             variables.map(|(name, value)| row("variable", name, Value::text(value), None, None)),
         );
+        rows.extend(self.state.user_variables.iter().map(|(name, value)| {
+            let value = value.text().map_or(Value::Null, Value::text);
+            row("user_variable", name, value, None, None)
+        }));
         ResultSet { columns, rows }
     }
 
@@ -78,6 +84,7 @@ impl Session {
                 self.state.schema.as_ref().map_or(Value::Null, Value::text),
             ),
             fact("transaction", self.transaction_name().into()),
+            fact("deferred", self.deferred_statements()),
             row(
                 "session",
                 "pinned",
@@ -103,6 +110,13 @@ impl Session {
         ]
     }
 
+    /// What the server has yet to be told; NULL where that is nothing.
+    fn deferred_statements(&self) -> Value {
+        let owed = self.deferred.owed().iter().map(Owed::sql);
+        let owed = owed.collect::<Vec<_>>().join("; ");
+        Some(owed.as_str()).filter(|owed| !owed.is_empty()).into()
+    }
+
     fn transaction_name(&self) -> &'static str {
         match self.transaction {
             Transaction::None => "none",
@@ -113,8 +127,10 @@ impl Session {
 
     /// For how long the session has been pinned; `None` if it is not.
     fn pinned_seconds(&self) -> Option<f64> {
-        let mark = self.mark.as_ref()?.mark;
-        let has_seen = self.reader().is_some_and(|reader| reader.has_seen(mark));
+        let mark = self.mark_to_see()?;
+        let has_seen = self
+            .reader()
+            .is_some_and(|(reader, _)| reader.has_seen(mark));
         (!has_seen).then(|| self.shared.ledger.since(mark).as_secs_f64())
     }
 
@@ -179,6 +195,12 @@ impl Session {
             ColumnDefinition::text("position"),
             ColumnDefinition::integer("connections"),
             ColumnDefinition::integer("connections_in_use"),
+            ColumnDefinition::text("source"),
+            ColumnDefinition::text("source_reason"),
+            ColumnDefinition::double("catch_up_seconds"),
+            ColumnDefinition::integer("guesses"),
+            ColumnDefinition::integer("wrong_guesses"),
+            ColumnDefinition::text("behind"),
         ];
         let endpoints = &self.world.config.endpoints;
         let rows = self.world.snapshot.all().filter_map(|endpoint| {
@@ -198,6 +220,10 @@ impl Session {
         let reader = readers.find(|reader| Arc::ptr_eq(&reader.endpoint, endpoint));
         let lag = reader.map(|reader| self.shared.ledger.age(reader).as_secs_f64());
         let usage = self.shared.pools.usage(endpoint);
+        let choice = reader.and_then(|reader| reader.choice());
+        let catch_up = reader.and_then(|reader| reader.median_catch_up());
+        let guesses = reader.map(|reader| &reader.guesses);
+        let count = |count: &AtomicU64| Value::integer(count.load(Ordering::Relaxed));
         vec![
             endpoint.name.as_str().into(),
             Value::text(endpoint.address.to_string()),
@@ -210,6 +236,16 @@ impl Session {
             seen.and_then(|seen| seen.position.as_deref()).into(),
             Value::integer(usage.open),
             Value::integer(usage.in_use),
+            choice.map(|choice| choice.source).into(),
+            choice.map(|choice| choice.reason.as_str()).into(),
+            catch_up.map(|time| time.as_secs_f64()).into(),
+            guesses.map_or(Value::Null, |guesses| count(&guesses.made)),
+            guesses.map_or(Value::Null, |guesses| count(&guesses.wrong)),
+            endpoint
+                .behind()
+                .as_ref()
+                .map(|reason| reason.as_str())
+                .into(),
         ]
     }
 

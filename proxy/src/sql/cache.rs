@@ -7,13 +7,15 @@ use std::sync::Arc;
 use super::dialect::Dialect;
 use super::digest::{self, Digest};
 use super::hint::Hints;
-use super::plan::{Place, Plan};
-use super::script;
+use super::plan::{Holds, Place, Plan};
+use super::{script, shape};
 
 /// Plans by digest and dialect, bounded in number. Cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct PlanCache {
     plans: quick_cache::sync::Cache<PlanKey, Arc<Plan>>,
+    /// The same by the shape of a text, for texts that need no scan.
+    shapes: quick_cache::sync::Cache<Box<[u8]>, Planned>,
     /// Makes this cache's digests its own: nobody can make up a statement that is found under
     /// another statement's digest.
     seed: u64,
@@ -47,6 +49,7 @@ impl PlanCache {
     pub fn new(capacity: usize) -> PlanCache {
         PlanCache {
             plans: quick_cache::sync::Cache::new(capacity),
+            shapes: quick_cache::sync::Cache::new(capacity),
             seed: RandomState::new().hash_one(capacity),
         }
     }
@@ -54,6 +57,32 @@ impl PlanCache {
     /// The plan of a packet's SQL. `multi_statements` tells whether the client may send several
     /// statements in one packet.
     pub fn plan(&self, sql: &[u8], dialect: Dialect, multi_statements: bool) -> Planned {
+        let mut buffer = [0; shape::LONGEST];
+        let shape = shape::of(sql, dialect, multi_statements, &mut buffer);
+        if let Some(planned) = shape.and_then(|shape| self.shapes.get(shape)) {
+            return planned;
+        }
+        let (planned, do_literals_decide) = self.plan_scanned(sql, dialect, multi_statements);
+        if let Some(shape) = shape
+            && !do_literals_decide
+        {
+            let known = Planned {
+                is_known: true,
+                ..planned.clone()
+            };
+            self.shapes.insert(shape.into(), known);
+        }
+        planned
+    }
+
+    /// The plan of a packet that has to be scanned, and whether it depends on what its literals
+    /// say.
+    fn plan_scanned(
+        &self,
+        sql: &[u8],
+        dialect: Dialect,
+        multi_statements: bool,
+    ) -> (Planned, bool) {
         let scan = digest::scan(sql, dialect, self.seed);
         let key = PlanKey {
             digest: scan.digest,
@@ -67,7 +96,7 @@ impl PlanCache {
             self.plans.insert(key, Arc::clone(&plan));
             plan
         });
-        Planned {
+        let planned = Planned {
             key,
             statements: match plan.parts.len() {
                 0 => scan.statements.min(1),
@@ -76,7 +105,8 @@ impl PlanCache {
             is_known,
             plan,
             hints: scan.hints,
-        }
+        };
+        (planned, scan.do_literals_decide)
     }
 
     /// From now on, every statement that has this key goes to the writer: a reader has refused it
@@ -87,8 +117,26 @@ impl PlanCache {
         plan.reader_if_allowed = false;
         plan.marks = true;
         plan.reason = Cow::Borrowed("a reader has refused it as a write");
+        self.remember(planned, plan)
+    }
+
+    /// From now on, every statement that has this key is one that takes a user lock, of which its
+    /// text says nothing.
+    pub fn remember_lock(&self, planned: &Planned) -> Planned {
+        let mut plan = Plan::clone(&planned.plan);
+        plan.holds |= Holds::USER_LOCK;
+        plan.hides_locks = true;
+        plan.place = Place::Writer;
+        plan.reader_if_allowed = false;
+        plan.reason = Cow::Borrowed("a routine that it runs has taken a user lock");
+        self.remember(planned, plan)
+    }
+
+    fn remember(&self, planned: &Planned, plan: Plan) -> Planned {
         let plan = Arc::new(plan);
         self.plans.insert(planned.key, Arc::clone(&plan));
+        // Where one is put back by somebody who has just looked it up, it is found out once more.
+        self.shapes.clear();
         Planned {
             plan,
             ..planned.clone()

@@ -13,7 +13,8 @@ use super::plan::{
 use super::readings;
 use super::set;
 use super::show;
-use super::words::Words;
+use super::token;
+use super::words::{Word, Words};
 
 /// The plan of one statement, in one reading of its executable comments. The digest and the
 /// tables are left to the caller.
@@ -29,6 +30,10 @@ pub(super) fn classify(sql: &[u8], dialect: Dialect, reading: Reading, depth: u3
             let mut plan = statement(words, depth);
             plan.place = Place::Writer;
             plan.marks = true;
+            plan.is_certain = false;
+            if !plan.user_variables.is_empty() {
+                plan.holds |= Holds::USER_VARIABLE;
+            }
             plan.reader_if_allowed = false;
             plan.reason = Cow::Borrowed(doubt);
             plan
@@ -37,6 +42,10 @@ pub(super) fn classify(sql: &[u8], dialect: Dialect, reading: Reading, depth: u3
     plan.unknown_functions.sort();
     plan
 }
+
+/// Why an assignment keeps its connection.
+pub(super) const NOT_CARRIED: &str =
+    "it assigns a user variable of a name that is not carried to other connections";
 
 /// How deep statements may stand in statements: `EXPLAIN` of one, `PREPARE` of one.
 pub(super) const DEEPEST: u32 = 4;
@@ -51,6 +60,9 @@ pub(super) fn statement(words: Words<'_>, depth: u32) -> Plan {
     let parenthesised = words
         .peek()
         .is_some_and(|word| word.kind == TokenKind::Open);
+    if let Some(plan) = token::plan(words) {
+        return plan;
+    }
     match first.keyword() {
         b"select" | b"table" | b"values" => query(words),
         b"with" => with(words, rest),
@@ -88,17 +100,26 @@ pub(super) fn statement(words: Words<'_>, depth: u32) -> Plan {
             "it names a connection by the number that the proxy gave it",
         ),
         b"get" => diagnostics(words),
-        b"shutdown" | b"restart" | b"clone" => Plan::new(
-            Kind::Shutdown,
-            Place::Refused,
-            "it would stop or replace a server behind the proxy",
+        b"shutdown" => refused(
+            "SHUTDOWN is refused by Isthmus: it would stop a server that others use; connect to that server directly",
+        ),
+        b"restart" => refused(
+            "RESTART is refused by Isthmus: it would stop a server that others use; connect to that server directly",
+        ),
+        b"clone" => refused(
+            "CLONE is refused by Isthmus: it would replace the data of a server that others use; connect to that server directly",
         ),
         b"optimize" | b"repair" | b"check" | b"reset" | b"stop" | b"change" | b"purge"
         | b"install" | b"uninstall" | b"cache" | b"binlog" => implicit_commit(Kind::Admin),
-        b"if" | b"case" | b"loop" | b"while" | b"for" | b"declare" => compound(),
-        b"repeat" => compound(),
+        b"if" | b"case" | b"loop" | b"while" | b"for" | b"declare" => compound(words),
+        b"repeat" => compound(words),
         _ => unknown(),
     }
+}
+
+/// What one server is told to do to itself. The client reads the reason.
+fn refused(reason: &'static str) -> Plan {
+    Plan::new(Kind::Shutdown, Place::Refused, reason)
 }
 
 impl Plan {
@@ -107,14 +128,17 @@ impl Plan {
             digest: Digest(0),
             kind,
             place,
+            is_certain: true,
             reader_if_allowed: false,
             marks: false,
             holds: Holds::empty(),
             releases: Releases::empty(),
+            hides_locks: false,
             needs: Needs::empty(),
             transaction: None,
             tables: None,
             variables: Vec::new(),
+            user_variables: Vec::new(),
             unknown_functions: Vec::new(),
             prepared: None,
             parts: Vec::new(),
@@ -142,11 +166,47 @@ impl Plan {
         self
     }
 
-    /// Takes over what the facts say it holds, releases and needs.
+    /// Certain only if the statement has no more words.
+    fn certain_at_end(mut self, rest: Words<'_>) -> Plan {
+        self.is_certain &= rest.peek().is_none();
+        self
+    }
+
+    /// Adds user variables that it may assign.
+    pub(super) fn assigning(&mut self, names: Vec<String>) {
+        for name in names {
+            if !self.user_variables.contains(&name) {
+                self.user_variables.push(name);
+            }
+        }
+    }
+
+    /// Adds this user variable to those that it may assign.
+    fn assigning_word(&mut self, word: &Word<'_>) {
+        match word.user_variable() {
+            Some(name) => self.assigning(vec![name]),
+            None => {
+                self.place = Place::Writer;
+                self.reader_if_allowed = false;
+                self.holds |= Holds::USER_VARIABLE;
+                self.reason = Cow::Borrowed(NOT_CARRIED);
+            }
+        }
+    }
+
+    /// Adds all user variables that are named.
+    fn assigning_all(&mut self, words: Words<'_>) {
+        for word in words.filter(|word| word.kind == TokenKind::UserVariable) {
+            self.assigning_word(&word);
+        }
+    }
+
+    /// Takes over what the facts say it holds, releases, needs and assigns.
     pub(super) fn with_facts(mut self, facts: Facts) -> Plan {
         self.holds |= facts.holds;
         self.releases |= facts.releases;
         self.needs |= facts.needs;
+        self.assigning(facts.user_variables);
         self.unknown_functions = facts.unknown_functions;
         self
     }
@@ -235,40 +295,34 @@ fn load(words: Words<'_>, mut rest: Words<'_>) -> Plan {
     if !rest.accept_any(&["data", "xml"]) {
         return implicit_commit(Kind::Admin);
     }
-    let plan = write(words, Kind::LoadData);
+    let mut plan = write(words, Kind::LoadData);
     // Columns of the file may be read into variables.
-    let variables = plan.needs.contains(Needs::USER_VARIABLE);
-    plan.holding(if variables {
-        Holds::USER_VARIABLE
-    } else {
-        Holds::empty()
-    })
+    plan.assigning_all(words);
+    plan
 }
 
 fn call(words: Words<'_>) -> Plan {
-    let facts = Facts::gather(words, Scope::Other);
-    let assigns = facts.needs.contains(Needs::USER_VARIABLE);
     let mut plan = Plan::new(
         Kind::Call,
         Place::Writer,
         "it runs a procedure, which may do anything",
     )
     .marking()
-    .with_facts(facts);
+    .with_facts(Facts::gather(words, Scope::Other));
     plan.unknown_functions.clear();
-    if assigns {
-        plan.holds |= Holds::USER_VARIABLE;
-    }
+    plan.assigning_all(words);
     plan
 }
 
-fn compound() -> Plan {
-    Plan::new(
+fn compound(words: Words<'_>) -> Plan {
+    let mut plan = Plan::new(
         Kind::Compound,
         Place::Writer,
         "it is a program, which may do anything",
     )
-    .marking()
+    .marking();
+    plan.assigning_all(words);
+    plan
 }
 
 fn do_(rest: Words<'_>) -> Plan {
@@ -301,7 +355,7 @@ fn handler(words: Words<'_>) -> Plan {
 
 fn explain(mut rest: Words<'_>, depth: u32) -> Plan {
     let runs = rest.accept("analyze");
-    let mut into = false;
+    let mut into = None;
     loop {
         if rest.accept_any(&["extended", "partitions"]) {
             continue;
@@ -314,8 +368,11 @@ fn explain(mut rest: Words<'_>, depth: u32) -> Plan {
         {
             ahead.next();
             rest = ahead;
-        } else if ahead.accept("into") && ahead.accept_kind(TokenKind::UserVariable) {
-            into = true;
+        } else if ahead.accept("into")
+            && let Some(word) = ahead.next()
+            && word.kind == TokenKind::UserVariable
+        {
+            into = Some(word);
             rest = ahead;
         } else if ahead.accept("for") && ahead.accept_any(&["schema", "database"]) {
             ahead.accept_name();
@@ -335,11 +392,8 @@ fn explain(mut rest: Words<'_>, depth: u32) -> Plan {
         return Plan::new(Kind::Explain, Place::Reader, "it describes a table");
     }
     let mut plan = explained(rest, runs, depth);
-    if into {
-        plan.place = Place::Writer;
-        plan.reader_if_allowed = false;
-        plan.holds |= Holds::USER_VARIABLE;
-        plan.reason = Cow::Borrowed("it assigns a user variable");
+    if let Some(word) = into {
+        plan.assigning_word(&word);
     }
     plan
 }
@@ -398,11 +452,12 @@ fn analyze(mut rest: Words<'_>, depth: u32) -> Plan {
 
 fn transaction(first: &[u8], mut rest: Words<'_>) -> Plan {
     match first {
-        b"begin" if rest.accept("not") => compound(),
+        b"begin" if rest.dialect().begin_opens_block => compound(rest),
+        b"begin" if rest.accept("not") => compound(rest),
         b"begin" => {
             rest.accept("work");
             if rest.next().is_some() {
-                return compound();
+                return compound(rest);
             }
             begin(None, false)
         }
@@ -416,7 +471,7 @@ fn transaction(first: &[u8], mut rest: Words<'_>) -> Plan {
         ),
         b"rollback" => rollback(rest),
         b"commit" => {
-            let (chain, release) = completion(rest);
+            let (chain, release) = completion(&mut rest);
             Plan::new(
                 Kind::Commit,
                 Place::Writer,
@@ -424,6 +479,7 @@ fn transaction(first: &[u8], mut rest: Words<'_>) -> Plan {
             )
             .marking()
             .with_transaction(TransactionEffect::Commit { chain, release })
+            .certain_at_end(rest)
         }
         _ => unknown(),
     }
@@ -452,6 +508,7 @@ fn begin(read_only: Option<bool>, consistent_snapshot: bool) -> Plan {
 fn start_transaction(rest: Words<'_>) -> Plan {
     let (mut read_only, mut snapshot) = (None, false);
     let mut words = rest;
+    let mut is_certain = true;
     while words.peek().is_some() {
         if words.accept_all(&["with", "consistent", "snapshot"]) {
             snapshot = true;
@@ -460,10 +517,16 @@ fn start_transaction(rest: Words<'_>) -> Plan {
         } else if words.accept_all(&["read", "write"]) {
             read_only = Some(false);
         } else if !words.accept_kind(TokenKind::Comma) {
-            return begin(None, snapshot);
+            (read_only, is_certain) = (None, false);
+            break;
+        } else {
+            // Servers are not agreed on which may stand together.
+            is_certain = false;
         }
     }
-    begin(read_only, snapshot)
+    let mut plan = begin(read_only, snapshot);
+    plan.is_certain = is_certain;
+    plan
 }
 
 fn savepoint(
@@ -477,7 +540,7 @@ fn savepoint(
         "a savepoint belongs to its transaction",
     );
     match rest.accept_name() {
-        Some(name) => plan.with_transaction(effect(name)),
+        Some(name) => plan.with_transaction(effect(name)).certain_at_end(rest),
         None => unknown(),
     }
 }
@@ -488,25 +551,25 @@ fn rollback(mut rest: Words<'_>) -> Plan {
         rest.accept("savepoint");
         return savepoint(Kind::RollbackTo, rest, TransactionEffect::RollbackTo);
     }
-    let (chain, release) = completion(rest);
+    let (chain, release) = completion(&mut rest);
     Plan::new(
         Kind::Rollback,
         Place::Writer,
         "it ends the transaction where that runs",
     )
     .with_transaction(TransactionEffect::Rollback { chain, release })
+    .certain_at_end(rest)
 }
 
 /// `[WORK] [AND [NO] CHAIN] [[NO] RELEASE]`
-fn completion(mut words: Words<'_>) -> (Option<bool>, Option<bool>) {
+fn completion(words: &mut Words<'_>) -> (Option<bool>, Option<bool>) {
     words.accept("work");
-    let mut chain = None;
-    if words.accept("and") {
-        chain = Some(!words.accept("no"));
-        words.accept("chain");
-    }
-    let denied = words.accept("no");
-    let release = words.accept("release").then_some(!denied);
+    let mut either = |yes: &[&str], no: &[&str]| {
+        let denied = words.accept_all(no);
+        (denied || words.accept_all(yes)).then_some(!denied)
+    };
+    let chain = either(&["and", "chain"], &["and", "no", "chain"]);
+    let release = either(&["release"], &["no", "release"]);
     (chain, release)
 }
 
@@ -535,7 +598,9 @@ fn definition(first: &[u8], words: Words<'_>, mut rest: Words<'_>) -> Plan {
     if first == b"create" && rest.accept("table") {
         // CREATE TABLE … SELECT computes expressions.
         let facts = Facts::gather(words, Scope::Insert);
-        return plan.holding(facts.holds);
+        let mut plan = plan.holding(facts.holds);
+        plan.assigning(facts.user_variables);
+        return plan;
     }
     plan
 }
@@ -608,6 +673,7 @@ fn prepared(first: &[u8], mut rest: Words<'_>, depth: u32) -> Plan {
                     plan.releases = inner.releases;
                     plan.needs = inner.needs;
                     plan.marks = inner.marks;
+                    plan.user_variables = inner.user_variables.clone();
                 }
                 None => plan.holds |= Holds::USER_VARIABLE,
             }
@@ -656,17 +722,13 @@ fn xa(mut rest: Words<'_>) -> Plan {
 }
 
 fn diagnostics(words: Words<'_>) -> Plan {
-    let facts = Facts::gather(words, Scope::Other);
-    let assigns = facts.needs.contains(Needs::USER_VARIABLE);
     let mut plan = Plan::new(
         Kind::Diagnostics,
         Place::Previous,
         "it asks about the statement before it, which only that connection knows",
     );
     plan.needs = Needs::DIAGNOSTICS;
-    if assigns {
-        plan.holds = Holds::USER_VARIABLE;
-    }
+    plan.assigning_all(words);
     plan
 }
 

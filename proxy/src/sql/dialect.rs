@@ -9,6 +9,8 @@ pub struct Dialect {
     pub no_backslash_escapes: bool,
     /// A space may stand between the name of a built-in function and its parenthesis.
     pub ignore_space: bool,
+    /// BEGIN opens a program, as with Oracle, and no transaction.
+    pub begin_opens_block: bool,
     /// What `character_set_client` makes of bytes above 0x7F.
     pub charset: Charset,
 }
@@ -49,6 +51,7 @@ impl Dialect {
             ansi_quotes: combined || mode(&["ANSI_QUOTES"]),
             no_backslash_escapes: mode(&["NO_BACKSLASH_ESCAPES"]),
             ignore_space: combined || mode(&["IGNORE_SPACE"]),
+            begin_opens_block: mode(&["ORACLE"]),
             charset: Charset::from_name(character_set_client),
         }
     }

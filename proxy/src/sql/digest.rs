@@ -28,6 +28,8 @@ pub(super) struct Scan {
     pub(super) hints: Hints,
     /// How many statements it has, empty ones in between included.
     pub(super) statements: usize,
+    /// Whether what a literal says is part of the digest.
+    pub(super) do_literals_decide: bool,
 }
 
 /// The seed of the digests that people see: the same in every process.
@@ -72,6 +74,7 @@ pub(super) fn scan(sql: &[u8], dialect: Dialect, seed: u64) -> Scan {
         form.add_raw(b"doubt");
     }
     Scan {
+        do_literals_decide: form.has_literals,
         digest: form.finish(),
         hints,
         statements,
@@ -99,6 +102,8 @@ struct NormalForm {
     words: u32,
     first: First,
     exact: bool,
+    /// Whether a literal was hashed as it stands.
+    has_literals: bool,
     with: bool,
 }
 
@@ -160,6 +165,7 @@ impl NormalForm {
             words: 0,
             first: First::Other,
             exact: false,
+            has_literals: false,
             with: false,
         }
     }
@@ -171,6 +177,7 @@ impl NormalForm {
 
     fn add_raw(&mut self, bytes: &[u8]) {
         self.settle();
+        self.has_literals = true;
         self.hash.add(tag::RAW, bytes);
     }
 
@@ -213,6 +220,7 @@ impl NormalForm {
             TokenKind::Word => self.word(lexer, text),
             TokenKind::Text | TokenKind::Number => {
                 if self.exact {
+                    self.has_literals = true;
                     self.plain(tag::LITERAL, text, Previous::Literal);
                 } else {
                     self.literal(tag::LITERAL);

@@ -1,5 +1,6 @@
 //! What can be found in a statement at any depth: locks, assignments, functions, variables.
 
+use super::classify::NOT_CARRIED;
 use super::functions::{self, Effect};
 use super::lexer::TokenKind;
 use super::plan::{Holds, Needs, Releases};
@@ -12,6 +13,8 @@ pub(super) struct Facts {
     pub(super) holds: Holds,
     pub(super) releases: Releases,
     pub(super) needs: Needs,
+    /// User variables that are assigned.
+    pub(super) user_variables: Vec<String>,
     /// Functions that are not built in.
     pub(super) unknown_functions: Vec<String>,
     /// The first reason why no reader may run it, but for the functions.
@@ -76,6 +79,11 @@ impl Facts {
         self.writer.get_or_insert(reason);
     }
 
+    fn lock_rows(&mut self) {
+        self.needs |= Needs::ROW_LOCKS;
+        self.forbid("it locks the rows that it reads");
+    }
+
     fn keyword(&mut self, word: &Word<'_>, words: &Words<'_>, behind: &Behind<'_>, scope: Scope) {
         let next = words.peek();
         let next_is = |keyword: &str| next.as_ref().is_some_and(|next| next.is(keyword));
@@ -84,12 +92,13 @@ impl Facts {
             .is_some_and(|next| next.kind == TokenKind::Open);
         match word.keyword() {
             b"select" | b"table" => self.query = true,
-            b"for" if next_is("update") || next_is("share") => {
-                self.forbid("it locks the rows that it reads");
+            b"for" if next_is("update") || next_is("share") => self.lock_rows(),
+            b"lock" if next_is("in") => self.lock_rows(),
+            b"into" => self.into(*words, scope),
+            b"outfile" | b"dumpfile" => {
+                self.needs |= Needs::DESTINATION;
+                self.forbid("it writes a file on the server");
             }
-            b"lock" if next_is("in") => self.forbid("it locks the rows that it reads"),
-            b"into" => self.into(next.as_ref(), scope),
-            b"outfile" | b"dumpfile" => self.forbid("it writes a file on the server"),
             b"procedure" if scope == Scope::Query => {
                 self.forbid("it hands its rows to a procedure");
             }
@@ -97,7 +106,7 @@ impl Facts {
                 self.sequence = true;
                 self.forbid("it takes a value from a sequence");
             }
-            b"sql_calc_found_rows" => self.holds |= Holds::FOUND_ROWS,
+            b"sql_calc_found_rows" => self.needs |= Needs::CALC_FOUND_ROWS,
             b"update" if behind.is("for") || scope != Scope::Query => {}
             b"insert" | b"replace" if called => {}
             b"update" | b"delete" | b"insert" | b"replace" | b"call" | b"create" | b"alter"
@@ -111,13 +120,35 @@ impl Facts {
         }
     }
 
-    fn into(&mut self, next: Option<&Word<'_>>, scope: Scope) {
-        let Some(next) = next else { return };
-        if next.kind == TokenKind::UserVariable {
-            self.holds |= Holds::USER_VARIABLE;
-            self.forbid("it assigns a user variable");
-        } else if scope == Scope::Query {
-            self.forbid("it writes its rows somewhere else than to the client");
+    /// `INTO @a, @b`, or a file, or a table.
+    fn into(&mut self, mut words: Words<'_>, scope: Scope) {
+        let Some(mut next) = words.next() else { return };
+        if next.kind != TokenKind::UserVariable {
+            if scope == Scope::Query {
+                self.needs |= Needs::DESTINATION;
+                self.forbid("it writes its rows somewhere else than to the client");
+            }
+            return;
+        }
+        self.assigns(&next);
+        while words.accept_kind(TokenKind::Comma) {
+            match words.next() {
+                Some(word) => next = word,
+                None => return,
+            }
+            self.assigns(&next);
+        }
+    }
+
+    /// A user variable that is assigned.
+    pub(super) fn assigns(&mut self, word: &Word<'_>) {
+        match word.user_variable() {
+            Some(name) if self.user_variables.contains(&name) => {}
+            Some(name) => self.user_variables.push(name),
+            None => {
+                self.holds |= Holds::USER_VARIABLE;
+                self.forbid(NOT_CARRIED);
+            }
         }
     }
 
@@ -125,8 +156,7 @@ impl Facts {
         match behind.last() {
             Some(word) if word.kind == TokenKind::UserVariable => {
                 if word.lower() != b"isthmus_after" {
-                    self.holds |= Holds::USER_VARIABLE;
-                    self.forbid("it assigns a user variable");
+                    self.assigns(word);
                 }
             }
             _ => self.forbid("it assigns something"),
@@ -190,7 +220,7 @@ impl Facts {
 
     fn table(&mut self, word: &Word<'_>) {
         if servers::lists_variables(word.lower()) {
-            self.needs |= Needs::SESSION_TRACKING;
+            self.needs |= Needs::SESSION_TRACKING | Needs::LAST_INSERT_ID;
         }
         if servers::is_own_table(word.lower()) {
             self.forbid("it reads a table that speaks of one server");

@@ -7,6 +7,9 @@ pub struct Hints {
     pub target: Option<HintTarget>,
     /// `isthmus:fresh`: as if the session had just written.
     pub fresh: bool,
+    /// `isthmus:optimistic`: the reads of this transaction that come before its first write may be
+    /// answered by the reader.
+    pub optimistic: bool,
     /// `isthmus:key=…`: shares the mark with everyone who shows the same key.
     pub key: Option<String>,
     /// `isthmus:after=…`: waits for what the token stands for.
@@ -53,6 +56,7 @@ impl Hints {
                 "writer" => self.target = Some(HintTarget::Writer),
                 "reader" => self.target = Some(HintTarget::Reader),
                 "fresh" => self.fresh = true,
+                "optimistic" => self.optimistic = true,
                 "key" => keep(&mut self.key, value, Hints::LONGEST_KEY),
                 "after" => keep(&mut self.after, value, Hints::LONGEST_TOKEN),
                 _ => {}
@@ -64,6 +68,7 @@ impl Hints {
     pub(super) fn merge(&mut self, later: Hints) {
         self.target = later.target.or(self.target);
         self.fresh |= later.fresh;
+        self.optimistic |= later.optimistic;
         self.key = later.key.or(self.key.take());
         self.after = later.after.or(self.after.take());
     }

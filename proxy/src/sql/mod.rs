@@ -8,7 +8,9 @@ pub mod digest;
 mod facts;
 mod functions;
 pub mod hint;
+mod init;
 mod keywords;
+mod kill;
 pub mod lexer;
 pub mod plan;
 pub mod possessions;
@@ -17,7 +19,10 @@ pub mod rewrite;
 mod script;
 mod servers;
 mod set;
+mod shape;
 mod show;
+mod text_prepare;
+mod token;
 mod tree;
 mod words;
 
@@ -25,6 +30,8 @@ pub use cache::{PlanCache, PlanKey, Planned};
 pub use dialect::{Charset, Dialect};
 pub use digest::Digest;
 pub use hint::{HintTarget, Hints};
+pub use init::check_init;
+pub use kill::{Kill, kill};
 pub use plan::{
     Holds, Isolation, Kind, Needs, Place, Plan, Prepared, Releases, Script, ScriptStatement,
     TableName, TransactionEffect,
@@ -32,6 +39,8 @@ pub use plan::{
 pub use rewrite::{Values, substitute};
 pub use script::read;
 pub use show::{Topic, topic};
+pub use text_prepare::{TextCommand, literal, text_command};
+pub use token::{shown_token, without_announcement};
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,9 @@ pub struct Plan {
     pub kind: Kind,
     /// Where it may run, before hints and the session's state are looked at.
     pub place: Place,
+    /// True where every server reads the text as the proxy does, to its end. What is answered or
+    /// sent on the strength of its kind alone must be certain.
+    pub is_certain: bool,
     /// True where a stored or loadable function alone keeps this read from the readers: where the
     /// configuration allows every name in [`Plan::unknown_functions`], it is a read.
     pub reader_if_allowed: bool,
@@ -29,6 +32,8 @@ pub struct Plan {
     pub holds: Holds,
     /// Which holds end with this statement.
     pub releases: Releases,
+    /// True where a routine that it runs has been found to take user locks.
+    pub hides_locks: bool,
     /// What it asks of the session or of the previous statement.
     pub needs: Needs,
     /// What it does to the transaction.
@@ -38,6 +43,9 @@ pub struct Plan {
     pub tables: Option<Vec<TableName>>,
     /// The system variables that a `SET` assigns, in lower case, without their scope.
     pub variables: Vec<String>,
+    /// The user variables that it may assign, in lower case. One whose name cannot be carried is
+    /// a [hold](Holds::USER_VARIABLE) instead.
+    pub user_variables: Vec<String>,
     /// Functions that are not built in, in lower case, with their schema where one is written.
     pub unknown_functions: Vec<String>,
     /// The name, and the statement where it is a literal, of a textual prepared statement.
@@ -49,6 +57,51 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan of preparing the statement, for its parameters and columns: where it would run, but
+    /// without its effects.
+    pub fn preparation(&self) -> Plan {
+        let place = match self.place {
+            Place::Reader | Place::Previous | Place::Session => Place::Reader,
+            _ => Place::Writer,
+        };
+        Plan {
+            place,
+            kind: Kind::Prepare,
+            marks: false,
+            holds: Holds::empty(),
+            releases: Releases::empty(),
+            hides_locks: false,
+            needs: Needs::empty(),
+            transaction: None,
+            variables: Vec::new(),
+            user_variables: Vec::new(),
+            parts: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// True for a read of tables that asks nothing of the session, changes nothing of it and calls
+    /// no code that the text does not show.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.kind == Kind::Select
+            && self.place == Place::Reader
+            && self.is_certain
+            && self.needs.is_empty()
+            && self.holds.is_empty()
+            && self.releases.is_empty()
+            && self.transaction.is_none()
+            && self
+                .tables
+                .as_ref()
+                .is_some_and(|tables| !tables.is_empty())
+            && self.variables.is_empty()
+            && self.user_variables.is_empty()
+            && self.unknown_functions.is_empty()
+            && self.prepared.is_none()
+            && self.parts.is_empty()
+    }
+
     /// True if this is the plan of more than one statement.
     pub fn is_script(&self) -> bool {
         !self.parts.is_empty()
@@ -210,6 +263,10 @@ kinds! {
     Kill = "kill",
     /// `GET DIAGNOSTICS`.
     Diagnostics = "get diagnostics",
+    /// `SELECT @isthmus_token`.
+    GiveToken = "give token",
+    /// `SET @isthmus_after`.
+    TakeToken = "take token",
     /// A statement that stops or replaces a server: `SHUTDOWN`, `RESTART`, `CLONE`.
     Shutdown = "shutdown",
     /// Nothing but spaces and comments.
@@ -230,7 +287,7 @@ bitflags! {
     /// Why a session must keep its backend connection past the statement.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
     pub struct Holds: u32 {
-        /// A user variable was assigned.
+        /// A user variable was assigned that cannot be carried to other connections.
         const USER_VARIABLE = 1;
         /// A temporary table exists.
         const TEMPORARY_TABLE = 1 << 1;
@@ -252,24 +309,20 @@ bitflags! {
         const ONE_SHOT = 1 << 9;
         /// A transaction is open.
         const TRANSACTION = 1 << 10;
-        /// `SQL_CALC_FOUND_ROWS` ran here, so `FOUND_ROWS()` must too.
-        const FOUND_ROWS = 1 << 11;
         /// The server said that something changed that it does not name.
-        const UNNAMED_CHANGE = 1 << 12;
+        const UNNAMED_CHANGE = 1 << 11;
         /// A cursor is open.
-        const CURSOR = 1 << 13;
+        const CURSOR = 1 << 12;
     }
 }
 
 impl Holds {
     /// The holds that tie every later statement to the connection. The others only wish that it
     /// stays.
-    pub const BINDING: Holds = Holds::all()
-        .difference(Holds::NEXT_TRANSACTION)
-        .difference(Holds::FOUND_ROWS);
+    pub const BINDING: Holds = Holds::all().difference(Holds::NEXT_TRANSACTION);
 
     /// Every hold by itself, in the order of their bits.
-    pub const EACH: [Holds; 14] = [
+    pub const EACH: [Holds; 13] = [
         Holds::USER_VARIABLE,
         Holds::TEMPORARY_TABLE,
         Holds::USER_LOCK,
@@ -281,7 +334,6 @@ impl Holds {
         Holds::NEXT_TRANSACTION,
         Holds::ONE_SHOT,
         Holds::TRANSACTION,
-        Holds::FOUND_ROWS,
         Holds::UNNAMED_CHANGE,
         Holds::CURSOR,
     ];
@@ -309,7 +361,6 @@ impl Holds {
             Holds::NEXT_TRANSACTION => "next_transaction",
             Holds::ONE_SHOT => "one_shot",
             Holds::TRANSACTION => "transaction",
-            Holds::FOUND_ROWS => "found_rows",
             Holds::UNNAMED_CHANGE => "unnamed_change",
             Holds::CURSOR => "cursor",
             _ => "several",
@@ -358,6 +409,14 @@ bitflags! {
         const USER_VARIABLE = 1 << 5;
         /// It asks for or sets what the session tracking reports: `@@session_track_…`.
         const SESSION_TRACKING = 1 << 6;
+        /// It locks the rows that it reads.
+        const ROW_LOCKS = 1 << 7;
+        /// It writes its rows somewhere else than to the client.
+        const DESTINATION = 1 << 8;
+        /// `SQL_CALC_FOUND_ROWS`: what `FOUND_ROWS()` says next is to be known.
+        const CALC_FOUND_ROWS = 1 << 9;
+        /// `SET @@x`: without a scope, MariaDB does not report what it sets.
+        const READ_BACK = 1 << 10;
     }
 }
 
@@ -443,4 +502,17 @@ pub struct Prepared {
     /// What it says, where the statement is a literal; `None` where it comes from a variable or
     /// is named only.
     pub inner: Option<Arc<Plan>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_are_counted_by_their_bits() {
+        for (index, hold) in Holds::EACH.into_iter().enumerate() {
+            assert_eq!(hold.bits(), 1 << index, "{}", hold.name());
+        }
+        assert_eq!(Holds::all().iter().count(), Holds::EACH.len());
+    }
 }

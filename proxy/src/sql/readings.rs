@@ -15,7 +15,9 @@ pub(super) fn plan(sql: &[u8], dialect: Dialect, depth: u32) -> Plan {
     let Some(markers) = markers(sql) else {
         plan.place = Place::Writer;
         plan.marks = true;
+        plan.is_certain = false;
         plan.reader_if_allowed = false;
+        plan.holds |= unclear_assignments(&plan);
         plan.reason = Cow::Borrowed("it has too many kinds of executable comments");
         return plan;
     };
@@ -31,6 +33,15 @@ pub(super) fn plan(sql: &[u8], dialect: Dialect, depth: u32) -> Plan {
         );
     }
     plan
+}
+
+/// Other variables may be assigned than those that one reading finds.
+fn unclear_assignments(plan: &Plan) -> Holds {
+    if plan.user_variables.is_empty() {
+        Holds::empty()
+    } else {
+        Holds::USER_VARIABLE
+    }
 }
 
 /// The different markers in a text, wherever they stand, or `None` if there are too many.
@@ -68,6 +79,7 @@ fn merge(plan: &mut Plan, other: Plan) {
         || plan.variables != other.variables;
     let harmless = other.kind == Kind::Empty
         && matches!(plan.place, Place::Reader | Place::Writer | Place::Session);
+    plan.is_certain &= other.is_certain && !differs;
     if differs && !harmless {
         plan.place = Place::Writer;
         plan.reason =
@@ -92,6 +104,7 @@ fn merge(plan: &mut Plan, other: Plan) {
             plan.variables.push(variable);
         }
     }
+    plan.assigning(other.user_variables);
     for function in other.unknown_functions {
         if !plan.unknown_functions.contains(&function) {
             plan.unknown_functions.push(function);

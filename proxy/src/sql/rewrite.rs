@@ -23,23 +23,36 @@ pub struct Values {
     pub error_count: Option<u64>,
 }
 
-/// The statement with every call that `values` knows replaced by a literal, or `None` if there is
-/// none, or if the server may read the statement otherwise than the lexer does. Where such a call
-/// is a whole item of a select list without an alias, its text becomes the alias, so that the
-/// column keeps its name.
+/// The statement with every call that `values` knows replaced by its value, or `None` if there is
+/// none, or if the server may read the statement otherwise than the lexer does. The call stays in
+/// a branch that is never taken, so that the column has its type, and the statement the warning
+/// that MySQL has for it. Where such a call is a whole item of a select list without an alias, its
+/// text becomes the alias, so that the column keeps its name. Of several statements, only the first
+/// follows what the session knows; the others know by themselves, but for the connection's id.
 pub fn substitute(sql: &[u8], dialect: Dialect, values: &Values) -> Option<Vec<u8>> {
     let mut words = Words::new(sql, dialect, Reading::default());
     let mut previous = Before::default();
     let mut out = Vec::new();
     let mut copied = 0;
+    let mut values = *values;
     while let Some(word) = words.next() {
-        if let Some((range, value)) = call(&word, &words, &previous, values) {
+        if word.kind == TokenKind::Semicolon {
+            values = Values {
+                connection_id: values.connection_id,
+                ..Values::default()
+            };
+        }
+        if let Some((range, value)) = call(&word, &words, &previous, &values) {
             let mut behind = words;
             while behind.peek().is_some_and(|next| next.start < range.end) {
                 behind.next();
             }
             out.extend_from_slice(sql.get(copied..range.start)?);
+            out.extend_from_slice(b"IF(1,");
             out.extend_from_slice(value.as_bytes());
+            out.push(b',');
+            out.extend_from_slice(sql.get(range.clone())?);
+            out.push(b')');
             if previous.begins_item && ends_item(&behind) {
                 out.extend_from_slice(b" AS `");
                 for byte in sql.get(range.clone())? {
@@ -88,20 +101,25 @@ fn call(
             b"error_count" => values.error_count,
             _ => None,
         }?;
-        return Some((word.start..name.end, value.to_string()));
+        return Some((word.start..name.end, unsigned(value)));
     }
     if word.kind != TokenKind::Word || previous.dot {
         return None;
     }
     let value = match word.lower() {
-        b"connection_id" => values.connection_id?.to_string(),
+        b"connection_id" => unsigned(values.connection_id?),
         b"found_rows" => values.found_rows?.to_string(),
-        b"last_insert_id" => values.last_insert_id?.to_string(),
+        b"last_insert_id" => unsigned(values.last_insert_id?),
         b"row_count" => values.row_count?.to_string(),
         _ => return None,
     };
     let closed = rest.accept_kind(TokenKind::Open).then(|| rest.next())??;
     (closed.kind == TokenKind::Close).then_some((word.start..closed.end, value))
+}
+
+/// A number of the type that these calls have; as a literal it would be signed.
+fn unsigned(value: u64) -> String {
+    format!("CAST({value} AS UNSIGNED)")
 }
 
 /// What stands before a word.

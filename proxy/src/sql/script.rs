@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::dialect::Dialect;
 use super::digest;
+use super::hint::Hints;
 use super::lexer::{Lexer, Token, TokenKind};
-use super::plan::{Kind, Place, Plan, Script, ScriptStatement};
+use super::plan::{Holds, Kind, Place, Plan, Script, ScriptStatement};
 use super::readings;
 use super::tree;
 
@@ -40,10 +41,74 @@ pub fn read(sql: &[u8], dialect: Dialect, multi_statements: bool) -> Script {
             }
         })
         .collect();
+    let statements = hide_what_is_read_anew(statements, sql);
     Script {
         statements,
         hints: digest::scan(sql, dialect, digest::STABLE).hints,
     }
+}
+
+/// Behind a statement that may change how the server reads the rest, nobody knows what that rest is
+/// if it can be read in several ways: it is taken for one statement that may do anything.
+fn hide_what_is_read_anew(
+    mut statements: Vec<ScriptStatement>,
+    sql: &[u8],
+) -> Vec<ScriptStatement> {
+    let text = |range: &Range<usize>| sql.get(range.clone()).unwrap_or_default();
+    let is_hidden = |index: usize| {
+        let (before, rest) = statements.split_at_checked(index + 1).unwrap_or_default();
+        let (Some(last), Some(next)) = (before.last(), rest.first()) else {
+            return false;
+        };
+        let rest = sql.get(next.range.start..).unwrap_or_default();
+        is_read_anew(&last.plan, text(&last.range), rest)
+    };
+    let Some(last) = (0..statements.len()).find(|index| is_hidden(*index)) else {
+        return statements;
+    };
+    let mut hidden = Plan::new(
+        Kind::Unknown,
+        Place::Writer,
+        "a statement before it changes how it is read",
+    )
+    .marking();
+    hidden.holds |= Holds::UNNAMED_CHANGE;
+    let start = statements.get(last + 1).map_or(0, |next| next.range.start);
+    statements.truncate(last + 1);
+    statements.push(ScriptStatement {
+        range: start..sql.len(),
+        plan: Arc::new(hidden),
+        hints: Hints::default(),
+    });
+    statements
+}
+
+/// Whether what this statement does may change how `rest` is read: another SQL mode, in which
+/// backslashes and double quotes mean something else, or a character set in which a byte that looks
+/// like a quote or a backslash may be a part of a character.
+fn is_read_anew(plan: &Plan, text: &[u8], rest: &[u8]) -> bool {
+    const CHARSETS: [&str; 4] = ["names", "character set", "character_set_client", "charset"];
+    let sets = |names: &[&str]| {
+        let mut variables = plan.variables.iter();
+        variables.any(|name| names.contains(&name.as_str()))
+    };
+    let may_do_anything = matches!(plan.kind, Kind::Execute | Kind::Unknown);
+    let changes_mode = may_do_anything || sets(&["sql_mode"]);
+    let changes_charset = may_do_anything || (sets(&CHARSETS) && !is_single_byte(text));
+    rest.iter().any(|byte| match byte {
+        b'"' => changes_mode,
+        b'\\' => changes_mode || changes_charset,
+        byte => changes_charset && !byte.is_ascii(),
+    })
+}
+
+/// Whether a text that sets a character set names one without such characters, and nothing else
+/// that could be one.
+fn is_single_byte(text: &[u8]) -> bool {
+    let text = text.to_ascii_lowercase();
+    let has = |part: &[u8]| text.windows(part.len()).any(|found| found == part);
+    let names: [&[u8]; 6] = [b"big5", b"gbk", b"gb18030", b"sjis", b"cp932", b"@"];
+    !names.iter().any(|name| has(name)) && (has(b"utf8") || has(b"latin1") || has(b"ascii"))
 }
 
 fn refused() -> Plan {
@@ -94,10 +159,21 @@ fn together(parts: Vec<Arc<Plan>>) -> Plan {
             Place::Session,
             "several statements, all of which change the session",
         )
+    } else if parts.iter().all(|plan| is_for_readers(plan)) {
+        (
+            Place::Reader,
+            "several statements, which read or change the session",
+        )
     } else if first == Place::Previous && parts[1..].iter().all(|p| p.place == Place::Reader) {
         (
             Place::Previous,
             "the first of several statements asks about the one before it",
+        )
+    } else if parts.iter().skip(1).any(|plan| plan.kind == Kind::Kill) {
+        // It would end whatever has that number on the server.
+        (
+            Place::Refused,
+            "KILL takes the numbers of Isthmus, so it must be the first of several statements",
         )
     } else if parts.iter().any(|plan| plan.place == Place::Refused) {
         (
@@ -118,6 +194,7 @@ fn together(parts: Vec<Arc<Plan>>) -> Plan {
         plan.releases |= part.releases;
         plan.needs |= part.needs;
         plan.variables.extend(part.variables.iter().cloned());
+        plan.assigning(part.user_variables.clone());
         plan.unknown_functions
             .extend(part.unknown_functions.iter().cloned());
         plan.tables = match (plan.tables.take(), &part.tables) {
@@ -142,10 +219,18 @@ fn together(parts: Vec<Arc<Plan>>) -> Plan {
             "of several statements, one is for the writer: {}",
             part.reason
         )),
+        Some(part) if place == Place::Refused => part.reason.clone(),
         _ => plan.reason,
     };
     plan.parts = parts;
     plan
+}
+
+/// Whether a reader can run it together with reads: it leaves nothing on its connection.
+fn is_for_readers(plan: &Plan) -> bool {
+    matches!(plan.place, Place::Reader | Place::Session)
+        && plan.holds.is_empty()
+        && plan.transaction.is_none()
 }
 
 /// A statement in a packet.
@@ -284,6 +369,35 @@ impl Program {
                 self.ended = true;
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_anew_is_unknown() {
+        let holds = |sql: &[u8]| {
+            let plan = read(sql, Dialect::default(), true).plan(sql, Dialect::default());
+            plan.place == Place::Writer && plan.holds.contains(Holds::UNNAMED_CHANGE)
+        };
+        for (sql, is_unknown) in [
+            (
+                &b"SET sql_mode = 'NO_BACKSLASH_ESCAPES'; SELECT 'a\\'; DELETE FROM t; -- '"[..],
+                true,
+            ),
+            (b"SET sql_mode = ANSI; SELECT \"a\"", true),
+            (b"SET NAMES gbk; SELECT '\xbf\\'; DELETE FROM t; -- '", true),
+            (b"SET NAMES @a; SELECT '\xbf'", true),
+            (b"EXECUTE s; SELECT \"a\"", true),
+            (b"SET NAMES utf8mb4; SELECT '\xc3\xa9'", false),
+            (b"SET NAMES utf8mb4; SET sql_mode = 'ANSI'; SELECT 1", false),
+            (b"SELECT \"a\\\\\"; SET sql_mode = ''", false),
+            (b"SET time_zone = '+00:00'; SELECT \"a\"", false),
+        ] {
+            assert_eq!(holds(sql), is_unknown, "{}", String::from_utf8_lossy(sql));
         }
     }
 }

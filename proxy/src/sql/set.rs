@@ -40,7 +40,9 @@ pub(super) fn set(mut rest: Words<'_>, depth: u32) -> Plan {
     }
     let mut role = rest;
     if role.accept("role") && !role.peek().is_some_and(|word| is_assignment(&word)) {
-        return Plan::new(Kind::Set, Place::Session, "it chooses the session's role");
+        let mut plan = Plan::new(Kind::Set, Place::Session, "it chooses the session's role");
+        plan.variables.push("role".into());
+        return plan;
     }
     assignments(rest)
 }
@@ -115,11 +117,13 @@ fn for_statement(mut rest: Words<'_>, depth: u32) -> Plan {
     .marking()
 }
 
-/// What one assignment says.
+/// What the assignments say.
 #[derive(Default)]
-struct Summary {
+struct Summary<'a> {
     variables: Vec<String>,
+    user_variables: Vec<Word<'a>>,
     holds: Holds,
+    needs: Needs,
     server: bool,
     transaction: Option<TransactionEffect>,
     misread: bool,
@@ -127,8 +131,11 @@ struct Summary {
 
 fn assignments(rest: Words<'_>) -> Plan {
     let mut facts = Facts::gather(rest, Scope::Other);
-    let summary = summarise(rest);
-    let assigned = Holds::USER_VARIABLE;
+    let mut summary = summarise(rest);
+    for word in summary.user_variables.drain(..) {
+        facts.assigns(&word);
+    }
+    let assigns = !facts.user_variables.is_empty() || facts.holds.contains(Holds::USER_VARIABLE);
     let (place, reason) = if summary.misread {
         (Place::Writer, "the proxy does not know this SET")
     } else if summary.server {
@@ -138,10 +145,15 @@ fn assignments(rest: Words<'_>) -> Plan {
             Place::Writer,
             "it calls a function that is not built in, which may do anything",
         )
+    } else if let Some(reason) = facts.writer.filter(|_| assigns) {
+        (Place::Writer, reason)
+    } else if facts.query && summary.variables.is_empty() && facts.holds.is_empty() {
+        (
+            Place::Reader,
+            "its value comes from tables that a reader has",
+        )
     } else if facts.query {
         (Place::Writer, "its value comes from tables")
-    } else if (summary.holds | facts.holds).contains(assigned) {
-        (Place::Writer, "it assigns a user variable")
     } else if !facts.holds.is_empty() || facts.sequence {
         (Place::Writer, "its value has an effect of its own")
     } else if facts.previous {
@@ -162,7 +174,8 @@ fn assignments(rest: Words<'_>) -> Plan {
     };
     let mut plan = Plan::new(Kind::Set, place, reason).holding(summary.holds);
     plan.marks = !facts.unknown_functions.is_empty() || facts.sequence || summary.misread;
-    facts.holds.remove(Holds::FOUND_ROWS);
+    facts.needs.remove(Needs::CALC_FOUND_ROWS);
+    facts.needs |= summary.needs;
     let is_tracking = |name: &String| name.as_bytes().starts_with(servers::SESSION_TRACKING);
     if summary.variables.iter().any(is_tracking) {
         facts.needs |= Needs::SESSION_TRACKING;
@@ -173,7 +186,7 @@ fn assignments(rest: Words<'_>) -> Plan {
 }
 
 /// Walks through the assignments.
-fn summarise(mut words: Words<'_>) -> Summary {
+fn summarise<'a>(mut words: Words<'a>) -> Summary<'a> {
     let mut summary = Summary::default();
     let mut global = false;
     loop {
@@ -185,7 +198,7 @@ fn summarise(mut words: Words<'_>) -> Summary {
 }
 
 /// Reads the left side of an assignment.
-fn target(words: &mut Words<'_>, summary: &mut Summary, global: &mut bool) {
+fn target<'a>(words: &mut Words<'a>, summary: &mut Summary<'a>, global: &mut bool) {
     if names_character_set(words) {
         summary.variables.push("names".into());
         return;
@@ -205,7 +218,7 @@ fn target(words: &mut Words<'_>, summary: &mut Summary, global: &mut bool) {
     match first.kind {
         TokenKind::UserVariable => {
             if first.lower() != b"isthmus_after" {
-                summary.holds |= Holds::USER_VARIABLE;
+                summary.user_variables.push(first);
             }
         }
         TokenKind::System => system_target(words, summary),
@@ -242,7 +255,7 @@ fn last_part(words: &mut Words<'_>, first: Word<'_>) -> Vec<u8> {
 }
 
 /// `@@x`, `@@session.x`, `@@global.x`.
-fn system_target(words: &mut Words<'_>, summary: &mut Summary) {
+fn system_target(words: &mut Words<'_>, summary: &mut Summary<'_>) {
     let Some(first) = words.next() else {
         summary.misread = true;
         return;
@@ -251,16 +264,21 @@ fn system_target(words: &mut Words<'_>, summary: &mut Summary) {
     let name = last_part(words, first);
     let scoped = name != scope;
     let global = scoped && matches!(&scope[..], b"global" | b"persist" | b"persist_only");
+    if !scoped {
+        summary.needs |= Needs::READ_BACK;
+    }
     variable(words, summary, &name, global, !scoped);
 }
 
 /// Notes a system variable. Without a scope, `@@` in front of a transaction's characteristic
 /// makes it count for the next transaction only.
-fn variable(words: &Words<'_>, summary: &mut Summary, name: &[u8], global: bool, bare: bool) {
+fn variable(words: &Words<'_>, summary: &mut Summary<'_>, name: &[u8], global: bool, bare: bool) {
     summary
         .variables
         .push(String::from_utf8_lossy(name).into_owned());
-    if global {
+    // MariaDB sets these of a connection to another server, and calls that a session's.
+    let is_replica = matches!(name, b"max_relay_log_size" | b"sql_slave_skip_counter");
+    if global || is_replica {
         summary.server = true;
         return;
     }
@@ -274,16 +292,29 @@ fn variable(words: &Words<'_>, summary: &mut Summary, name: &[u8], global: bool,
         b"transaction_read_only" | b"tx_read_only" if bare => {
             next(summary, constant(*words));
         }
-        b"insert_id" | b"last_insert_id" | b"identity" | b"rand_seed1" | b"rand_seed2"
-        | b"gtid_next" | b"gtid_seq_no" | b"gtid_domain_id" | b"server_id" | b"sql_log_bin"
-        | b"skip_replication" | b"pseudo_thread_id" | b"timestamp" => {
+        b"insert_id"
+        | b"last_insert_id"
+        | b"identity"
+        | b"rand_seed1"
+        | b"rand_seed2"
+        | b"gtid_next"
+        | b"gtid_seq_no"
+        | b"gtid_domain_id"
+        | b"server_id"
+        | b"sql_log_bin"
+        | b"skip_replication"
+        | b"pseudo_thread_id"
+        | b"pseudo_replica_mode"
+        | b"pseudo_slave_mode"
+        | b"original_commit_timestamp"
+        | b"timestamp" => {
             summary.holds |= Holds::ONE_SHOT;
         }
         _ => {}
     }
 }
 
-fn next(summary: &mut Summary, read_only: Option<bool>) {
+fn next(summary: &mut Summary<'_>, read_only: Option<bool>) {
     summary.holds |= Holds::NEXT_TRANSACTION;
     summary.transaction = Some(TransactionEffect::SetNext {
         read_only,

@@ -116,6 +116,7 @@ fn variables(all: Words<'_>) -> Plan {
         Some(pattern) => servers::pattern_tells_tracking(pattern),
         None => true,
     });
+    plan.needs |= Needs::LAST_INSERT_ID;
     if patterns.is_empty() || tells_tracking {
         plan.needs |= Needs::SESSION_TRACKING;
     }

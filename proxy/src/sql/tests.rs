@@ -91,6 +91,7 @@ const ROWS: &[(&str, &[&str])] = &[
     (
         "reader",
         &[
+            "PREPARE s FROM 'SELECT 1'",
             "SELECT 1",
             "SELECT * FROM t WHERE a = 'FOR UPDATE' AND b = \"INTO OUTFILE\"",
             "WITH a AS (SELECT 1), b (x) AS (SELECT * FROM a) SELECT * FROM b",
@@ -121,7 +122,11 @@ const ROWS: &[(&str, &[&str])] = &[
             "SELECT @@identity, @@last_insert_id",
             "SELECT CONNECTION_ID(), @@pseudo_thread_id",
             "SELECT @a",
-            "SELECT @isthmus_token",
+            "SELECT a INTO @v, @w FROM t",
+            "SELECT a FROM t INTO @v",
+            "SELECT @a := 1",
+            "SELECT @a:=@a+1 FROM t",
+            "SET @a = (SELECT COUNT(*) FROM t)",
             "SELECT @@version_comment LIMIT 1",
             "SELECT @@session.sql_mode, @@global.max_allowed_packet, @@SESSION.`time_zone`",
             "SELECT * FROM information_schema.tables",
@@ -178,10 +183,8 @@ const ROWS: &[(&str, &[&str])] = &[
             "SELECT 1 INTO DUMPFILE '/tmp/x'",
             "SELECT * INTO OUTFILE 'x' FROM t",
             "TABLE t INTO OUTFILE 'x'",
-            "SELECT a INTO @v FROM t",
-            "SELECT a FROM t INTO @v",
-            "SELECT @a := 1",
-            "SELECT @a:=@a+1 FROM t",
+            "SELECT a FROM t FOR UPDATE INTO @v",
+            "SELECT @`a\u{e4}` := 1",
             "SELECT f(1)",
             "SELECT d.f(1)",
             "SELECT `abs`(1)",
@@ -263,9 +266,11 @@ const ROWS: &[(&str, &[&str])] = &[
             "SET PASSWORD FOR 'a'@'%' = 'x'",
             "SET DEFAULT ROLE ALL TO a",
             "SET GLOBAL TRANSACTION READ ONLY",
-            "SET @a = 1",
-            "SET @a := 1, @b = 2",
-            "SET @@session.sql_mode = '', @a = 2",
+            "SET @a = @@server_id",
+            "SET @a = (SELECT a FROM t FOR UPDATE)",
+            "SET @a = (SELECT a FROM t), sql_mode = ''",
+            "SET @a = f(1)",
+            "SET @`a\u{e4}` = 1",
             "SET sql_mode = f(1)",
             "SET sql_mode = (SELECT a FROM t)",
             "SET sql_log_bin = 0",
@@ -306,7 +311,7 @@ const ROWS: &[(&str, &[&str])] = &[
             "CREATE TEMPORARY TABLE t (a INT)",
             "CREATE OR REPLACE TEMPORARY TABLE t AS SELECT 1",
             "DROP TEMPORARY TABLE t",
-            "PREPARE s FROM 'SELECT 1'",
+            "PREPARE s FROM 'DELETE FROM t'",
             "PREPARE s FROM @v",
             "EXECUTE s",
             "EXECUTE s USING @a",
@@ -363,7 +368,6 @@ const ROWS: &[(&str, &[&str])] = &[
             "SET LOCAL TRANSACTION ISOLATION LEVEL SERIALIZABLE",
             "SET ROLE a",
             "SET ROLE NONE",
-            "SET @isthmus_after = 'x'",
             "SET @@transaction_read_only = 1",
             "USE d",
             "USE `d`",
@@ -377,6 +381,10 @@ const ROWS: &[(&str, &[&str])] = &[
             "KILL CONNECTION 5",
             "SHOW ISTHMUS STATUS",
             "SHOW ISTHMUS WEATHER",
+            "SELECT @isthmus_token",
+            "select @`ISTHMUS_token` ;",
+            "SET @isthmus_after = 'x'",
+            "set @isthmus_after := \"x\";",
         ],
     ),
     (
@@ -384,6 +392,20 @@ const ROWS: &[(&str, &[&str])] = &[
         &["SHUTDOWN", "RESTART", "CLONE LOCAL DATA DIRECTORY = '/x'"],
     ),
 ];
+
+#[test]
+fn begin_opens_what_the_sql_mode_says() {
+    for (mode, kind) in [
+        ("", Kind::Begin),
+        ("PIPES_AS_CONCAT,ORACLE", Kind::Compound),
+    ] {
+        let dialect = Dialect::from_session(mode.as_bytes(), b"utf8mb4");
+        for sql in ["BEGIN", "begin work;", "/* x */ BEGIN"] {
+            let plan = PlanCache::new(1).plan(sql.as_bytes(), dialect, false).plan;
+            assert_eq!(plan.kind, kind, "{mode}: {sql}");
+        }
+    }
+}
 
 #[test]
 fn show_isthmus_has_one_topic() {
@@ -503,14 +525,10 @@ fn marks_and_holds() {
         ("SELECT 1", false, &[]),
         ("INSERT INTO t VALUES (1)", true, &[]),
         ("REPLACE t VALUES (1)", true, &[]),
-        ("UPDATE t SET a = (@b := 2)", true, &["user_variable"]),
+        ("UPDATE t SET a = (@b := 2)", true, &[]),
         ("DELETE FROM t", true, &[]),
         ("LOAD DATA INFILE 'x' INTO TABLE t", true, &[]),
-        (
-            "LOAD DATA INFILE 'x' INTO TABLE t (@a)",
-            true,
-            &["user_variable"],
-        ),
+        ("LOAD DATA INFILE 'x' INTO TABLE t (@a)", true, &[]),
         ("TRUNCATE t", true, &[]),
         ("CALL p()", true, &[]),
         ("BEGIN NOT ATOMIC SELECT 1; END", true, &[]),
@@ -530,15 +548,18 @@ fn marks_and_holds() {
             true,
             &["user_lock"],
         ),
-        ("SELECT 1 INTO @a", false, &["user_variable"]),
-        ("SELECT @a := 1", false, &["user_variable"]),
-        ("SET @a = 1", false, &["user_variable"]),
+        ("SELECT 1 INTO @a", false, &[]),
+        ("SELECT 1 INTO @a, @`\u{e4}`", false, &["user_variable"]),
+        ("SELECT @a := 1", false, &[]),
+        ("SET @a = 1", false, &[]),
+        ("SET @'a ' = 1", false, &["user_variable"]),
+        ("CALL p(@'a\\\"')", true, &["user_variable"]),
         ("SET timestamp = 5", false, &["one_shot"]),
         ("SET TRANSACTION READ ONLY", false, &["next_transaction"]),
         ("HANDLER t OPEN", false, &["handler"]),
         ("XA START 'x'", false, &["xa"]),
         ("PREPARE s FROM @a", false, &["text_prepare"]),
-        ("SELECT SQL_CALC_FOUND_ROWS 1", false, &["found_rows"]),
+        ("SELECT SQL_CALC_FOUND_ROWS 1", false, &[]),
         ("BEGIN", false, &["transaction"]),
         ("COMMIT", false, &[]),
         ("ROLLBACK", false, &[]),
@@ -599,7 +620,7 @@ fn a_session_walks_through_its_statements() {
         ),
         (
             "PREPARE s FROM 'SELECT 1'; EXECUTE s; DEALLOCATE PREPARE s",
-            &["writer", "reader", "writer"],
+            &["reader", "reader", "proxy"],
         ),
         (
             "PREPARE s FROM 'DELETE FROM t'; EXECUTE s",
@@ -633,7 +654,7 @@ fn a_session_walks_through_its_statements() {
             "CREATE PROCEDURE p() SELECT 1; SELECT 2",
             &["writer", "reader"],
         ),
-        ("SET @a = 1; SELECT @a", &["writer", "writer"]),
+        ("SET @a = 1; SELECT @a", &["session", "reader"]),
         (
             "SELECT ';'; SELECT `;` FROM t; SELECT 1 /* ; */ -- ;",
             &["reader", "reader", "reader"],
@@ -889,8 +910,61 @@ fn several_statements_only_where_the_client_may() {
     let combined = several("SET @a = 1; SELECT @a; SET sql_mode = ''").plan;
     assert_eq!(combined.kind, Kind::Script);
     assert_eq!(combined.parts.len(), 3);
-    assert_eq!(combined.holds, Holds::USER_VARIABLE);
+    assert_eq!(combined.place, Place::Reader);
+    assert_eq!(combined.holds, Holds::empty());
     assert_eq!(combined.variables, ["sql_mode"]);
+    assert_eq!(combined.user_variables, ["a"]);
+    for sql in ["SELECT 1; KILL 5", "DELETE FROM t; KILL QUERY 5; SELECT 1"] {
+        assert_eq!(several(sql).plan.place, Place::Refused, "{sql}");
+    }
+    assert_ne!(several("KILL 5; SELECT 1").plan.place, Place::Refused);
+    let writes = several("SET autocommit = 0; SELECT 1").plan;
+    assert_eq!(writes.place, Place::Writer);
+}
+
+#[test]
+fn assigned_user_variables_are_known_by_name() {
+    let rows: &[(&str, &[&str])] = &[
+        ("SELECT @a", &[]),
+        ("SET @A = 1, @`b c` := @x, @'d.e' = 2", &["a", "b c", "d.e"]),
+        (
+            "SET @`a``b` = 1, @'it''s' = 2, @\"x`y\" = 3",
+            &["a`b", "it's", "x`y"],
+        ),
+        ("SELECT 1, 2 INTO @a, @b", &["a", "b"]),
+        ("SELECT @a := @a + 1, (@b := @c) FROM t", &["a", "b"]),
+        ("INSERT INTO t SELECT @a := 1", &["a"]),
+        ("UPDATE t SET a = @b := 2", &["b"]),
+        ("CREATE TABLE t AS SELECT @a := 1", &["a"]),
+        ("LOAD DATA INFILE 'x' INTO TABLE t (a, @b)", &["b"]),
+        ("CALL p(1, @a)", &["a"]),
+        ("GET DIAGNOSTICS @n = NUMBER", &["n"]),
+        ("EXPLAIN FORMAT = JSON INTO @e SELECT 1", &["e"]),
+        ("EXECUTE IMMEDIATE 'SELECT 1 INTO @a'", &["a"]),
+        ("DO @a := 5", &["a"]),
+        ("SET @isthmus_after = 'x'", &[]),
+        (
+            "/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='' */",
+            &["old_sql_mode"],
+        ),
+    ];
+    let cache = PlanCache::new(100);
+    for (sql, expected) in rows {
+        let plan = cache.plan(sql.as_bytes(), Dialect::default(), false).plan;
+        let mut names = plan.user_variables.clone();
+        names.sort();
+        assert_eq!(names, *expected, "{sql}");
+        assert_eq!(plan.holds, Holds::empty(), "{sql}");
+    }
+}
+
+#[test]
+fn each_hold_is_found_by_its_bit() {
+    for (index, hold) in Holds::EACH.into_iter().enumerate() {
+        assert_eq!(hold.bits(), 1 << index, "{}", hold.name());
+    }
+    let all = Holds::EACH.into_iter().fold(Holds::empty(), Holds::union);
+    assert_eq!(all, Holds::all());
 }
 
 #[test]
@@ -906,33 +980,52 @@ fn values_of_the_session_are_put_in() {
     let rows: &[(&str, Option<&str>)] = &[
         (
             "SELECT CONNECTION_ID()",
-            Some("SELECT 7 AS `CONNECTION_ID()`"),
+            Some("SELECT IF(1,CAST(7 AS UNSIGNED),CONNECTION_ID()) AS `CONNECTION_ID()`"),
         ),
         (
             "select connection_id ( ), 1",
-            Some("select 7 AS `connection_id ( )`, 1"),
+            Some("select IF(1,CAST(7 AS UNSIGNED),connection_id ( )) AS `connection_id ( )`, 1"),
         ),
         (
             "SELECT 1, ROW_COUNT() FROM t",
-            Some("SELECT 1, -1 AS `ROW_COUNT()` FROM t"),
+            Some("SELECT 1, IF(1,-1,ROW_COUNT()) AS `ROW_COUNT()` FROM t"),
         ),
-        ("SELECT FOUND_ROWS() AS n", Some("SELECT 3 AS n")),
-        ("SELECT FOUND_ROWS() n", Some("SELECT 3 n")),
-        ("SELECT FOUND_ROWS() + 1", Some("SELECT 3 + 1")),
-        ("SELECT 1 + FOUND_ROWS()", Some("SELECT 1 + 3")),
+        (
+            "SELECT FOUND_ROWS() AS n",
+            Some("SELECT IF(1,3,FOUND_ROWS()) AS n"),
+        ),
+        (
+            "SELECT FOUND_ROWS() n",
+            Some("SELECT IF(1,3,FOUND_ROWS()) n"),
+        ),
+        (
+            "SELECT FOUND_ROWS() + 1",
+            Some("SELECT IF(1,3,FOUND_ROWS()) + 1"),
+        ),
+        (
+            "SELECT 1 + FOUND_ROWS()",
+            Some("SELECT 1 + IF(1,3,FOUND_ROWS())"),
+        ),
         (
             "SELECT @@warning_count, @@session.error_count;",
-            Some("SELECT 0 AS `@@warning_count`, 2 AS `@@session.error_count`;"),
+            Some(
+                "SELECT IF(1,CAST(0 AS UNSIGNED),@@warning_count) AS `@@warning_count`, IF(1,CAST(2 AS UNSIGNED),@@session.error_count) AS `@@session.error_count`;",
+            ),
         ),
         (
             "SELECT @@pseudo_thread_id",
-            Some("SELECT 7 AS `@@pseudo_thread_id`"),
+            Some("SELECT IF(1,CAST(7 AS UNSIGNED),@@pseudo_thread_id) AS `@@pseudo_thread_id`"),
         ),
         (
             "SELECT a FROM t WHERE b = CONNECTION_ID()",
-            Some("SELECT a FROM t WHERE b = 7"),
+            Some("SELECT a FROM t WHERE b = IF(1,CAST(7 AS UNSIGNED),CONNECTION_ID())"),
         ),
-        ("KILL CONNECTION_ID()", Some("KILL 7")),
+        (
+            "DO ROW_COUNT(); SELECT ROW_COUNT(), CONNECTION_ID()",
+            Some(
+                "DO IF(1,-1,ROW_COUNT()); SELECT ROW_COUNT(), IF(1,CAST(7 AS UNSIGNED),CONNECTION_ID()) AS `CONNECTION_ID()`",
+            ),
+        ),
         ("SELECT 'CONNECTION_ID()'", None),
         ("SELECT `CONNECTION_ID`", None),
         ("SELECT d.CONNECTION_ID()", None),
@@ -940,10 +1033,13 @@ fn values_of_the_session_are_put_in() {
         ("SET @@pseudo_thread_id = 5", None),
         ("SELECT CONNECTION_ID() /* x", None),
         ("SELECT 1", None),
-        ("SELECT MAX(ROW_COUNT())", Some("SELECT MAX(-1)")),
+        (
+            "SELECT MAX(ROW_COUNT())",
+            Some("SELECT MAX(IF(1,-1,ROW_COUNT()))"),
+        ),
         (
             "SELECT a FROM t ORDER BY b, FOUND_ROWS()",
-            Some("SELECT a FROM t ORDER BY b, 3"),
+            Some("SELECT a FROM t ORDER BY b, IF(1,3,FOUND_ROWS())"),
         ),
     ];
     for (sql, expected) in rows {
@@ -1089,11 +1185,20 @@ mod properties {
                 Charset::Sjis,
             ][..],
         );
-        (any::<bool>(), any::<bool>(), any::<bool>(), charset).prop_map(
-            |(ansi_quotes, no_backslash_escapes, ignore_space, charset)| Dialect {
+        (any::<[bool; 4]>(), charset).prop_map(
+            |(
+                [
+                    ansi_quotes,
+                    no_backslash_escapes,
+                    ignore_space,
+                    begin_opens_block,
+                ],
+                charset,
+            )| Dialect {
                 ansi_quotes,
                 no_backslash_escapes,
                 ignore_space,
+                begin_opens_block,
                 charset,
             },
         )

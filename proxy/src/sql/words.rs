@@ -180,6 +180,22 @@ impl<'a> Word<'a> {
         }
     }
 
+    /// The name of a user variable in lower case, if it is one that can be carried: names compare
+    /// without regard to case, accents and spaces at their end, so only those of ASCII are certain.
+    pub(super) fn user_variable(&self) -> Option<String> {
+        let text = self.text.strip_prefix(b"@")?;
+        let name = match text.first()? {
+            b'`' | b'\'' | b'"' => unquote(text, false),
+            _ => text.to_vec(),
+        };
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
+        let is_carried = (1..=LONGEST_NAME).contains(&name.len())
+            && name.iter().all(is_plain)
+            && !name.ends_with(b" ");
+        let name = String::from_utf8(name.to_ascii_lowercase()).ok()?;
+        (self.kind == TokenKind::UserVariable && is_carried).then_some(name)
+    }
+
     /// The name as it is written, without quotes.
     pub(super) fn name(&self) -> String {
         let name = match self.kind {
@@ -189,6 +205,9 @@ impl<'a> Word<'a> {
         String::from_utf8_lossy(&name).into_owned()
     }
 }
+
+/// How many bytes the name of a user variable may have.
+const LONGEST_NAME: usize = 64;
 
 fn user_variable_name(text: &[u8]) -> &[u8] {
     let name = text.get(1..).unwrap_or_default();

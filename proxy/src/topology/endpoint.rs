@@ -1,19 +1,19 @@
 //! One database server, as the proxy knows it while it runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::{QueryError, Server, query};
-use crate::config::{self, Address, Credentials, ServerTls};
+use crate::config::{self, Address, Compression, Credentials, ServerTls};
 use crate::tls::{self, TlsError};
 
 /// A server's address with what was learnt about it. It keeps its identity over a reload as long
-/// as its name, address and TLS settings stay; its role and region belong to the snapshot.
+/// as its name, address, TLS and compression stay; its role and region belong to the snapshot.
 #[derive(Debug)]
 pub struct Endpoint {
     /// The name in the configuration.
@@ -24,10 +24,43 @@ pub struct Endpoint {
     pub tls_mode: ServerTls,
     /// The TLS settings for the data path; `None` where TLS is disabled.
     pub tls: Option<Arc<ClientConfig>>,
+    /// How connections of the data path are compressed, if the server can.
+    pub compression: Option<Compression>,
+    /// Whether the server was last seen not to offer it.
+    is_without_compression: AtomicBool,
     server: ArcSwapOption<Server>,
     learning: Mutex<()>,
-    up: AtomicBool,
+    standing: AtomicU64,
+    behind: ArcSwapOption<String>,
+    doubted: Notify,
     sign_of_life: ArcSwapOption<SignOfLife>,
+}
+
+/// What one look at an endpoint tells: whether it can be reached, and how many doubts there were
+/// that it is still the server that it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing(u64);
+
+impl Standing {
+    const UP: u64 = 1;
+    const BEHIND: u64 = 1 << 1;
+    const DOUBT: u64 = 1 << 2;
+
+    /// Whether the last attempt to reach it succeeded.
+    pub fn is_up(self) -> bool {
+        self.0 & Self::UP != 0
+    }
+
+    /// Whether it may answer reads: it can be reached, and it is not further behind than it may be.
+    pub fn serves(self) -> bool {
+        self.0 & (Self::UP | Self::BEHIND) == Self::UP
+    }
+
+    /// How often it could not be reached, or a connection to it broke. Whatever was known about
+    /// the data of a reader was known of the server before: a new one may have less.
+    pub fn doubts(self) -> u64 {
+        self.0 / Self::DOUBT
+    }
 }
 
 /// What a server answered last when it was asked how it is.
@@ -52,26 +85,78 @@ impl Endpoint {
             address: config.address.clone(),
             tls_mode: config.tls.clone(),
             tls: tls::client_config(&config.tls)?,
+            compression: config.compression,
+            is_without_compression: AtomicBool::new(false),
             server: ArcSwapOption::empty(),
             learning: Mutex::new(()),
-            up: AtomicBool::new(true),
+            standing: AtomicU64::new(Standing::UP),
+            behind: ArcSwapOption::empty(),
+            doubted: Notify::new(),
             sign_of_life: ArcSwapOption::empty(),
         })
     }
 
     /// Whether this is the server that `config` means.
     pub fn is(&self, config: &config::Endpoint) -> bool {
-        self.name == config.name && self.address == config.address && self.tls_mode == config.tls
+        self.name == config.name
+            && self.address == config.address
+            && self.tls_mode == config.tls
+            && self.compression == config.compression
+    }
+
+    /// How it stands, in one atomic load.
+    pub fn standing(&self) -> Standing {
+        Standing(self.standing.load(Ordering::Acquire))
     }
 
     /// Whether the last attempt to reach it succeeded.
     pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+        self.standing().is_up()
     }
 
     /// Notes whether it could be reached, and returns whether that is news.
     pub fn set_up(&self, up: bool) -> bool {
-        self.up.swap(up, Ordering::Relaxed) != up
+        let old = if up {
+            self.standing.fetch_or(Standing::UP, Ordering::AcqRel)
+        } else {
+            self.doubt();
+            self.standing.fetch_and(!Standing::UP, Ordering::AcqRel)
+        };
+        Standing(old).is_up() != up
+    }
+
+    /// Why it is further behind than `max_lag` allows; `None` if it is not.
+    pub fn behind(&self) -> Option<Arc<String>> {
+        self.behind.load_full()
+    }
+
+    /// Notes whether it is further behind than it may be, and why; returns whether that is news.
+    pub fn set_behind(&self, reason: Option<String>) -> bool {
+        let is_behind = reason.is_some();
+        self.behind.store(reason.map(Arc::new));
+        let old = if is_behind {
+            self.standing.fetch_or(Standing::BEHIND, Ordering::AcqRel)
+        } else {
+            self.standing.fetch_and(!Standing::BEHIND, Ordering::AcqRel)
+        };
+        (old & Standing::BEHIND != 0) != is_behind
+    }
+
+    /// Notes that a connection to it broke or could not be made.
+    pub fn doubt(&self) {
+        self.standing.fetch_add(Standing::DOUBT, Ordering::AcqRel);
+        self.doubted.notify_one();
+    }
+
+    /// Waits for a doubt; one that nobody has waited for yet counts.
+    pub async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
+    /// Notes whether the server offers the compression that is wanted of it, and returns whether
+    /// that is news.
+    pub fn set_without_compression(&self, without: bool) -> bool {
+        self.is_without_compression.swap(without, Ordering::Relaxed) != without
     }
 
     /// What it answered last when it was asked how it is.
@@ -99,7 +184,7 @@ impl Endpoint {
             return Ok(server);
         }
         let mut connection = query::connect(self, login).await?;
-        let server = Server::read(&mut connection).await?;
+        let server = query::guarded(Server::read(&mut connection)).await?;
         Ok(self.set_server(server))
     }
 

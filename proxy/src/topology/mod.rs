@@ -4,13 +4,17 @@
 //! itself.
 
 mod endpoint;
+mod gtid;
+mod lag;
 mod monitor;
 mod query;
 mod server;
 mod snapshot;
 
-pub use endpoint::{Endpoint, SignOfLife};
-pub use monitor::watch;
-pub use query::{QueryError, connect};
-pub use server::{Server, is_carried};
+pub use endpoint::{Endpoint, SignOfLife, Standing};
+pub use gtid::{GtidError, GtidSet};
+pub use lag::Trail;
+pub use monitor::{Watch, watch};
+pub use query::{QueryError, connect, guarded};
+pub use server::{Server, UTF8MB4_GENERAL_CI, is_carried};
 pub use snapshot::Snapshot;

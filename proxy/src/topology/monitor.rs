@@ -1,27 +1,49 @@
-//! Watching whether an endpoint can be reached.
+//! Watching whether an endpoint can be reached, and how far a reader is behind.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use super::{Endpoint, QueryError, Server, SignOfLife, query};
+use super::lag::find_lag;
+use super::{Endpoint, GtidSet, QueryError, Server, SignOfLife, Trail, query};
 use crate::config::Monitor;
 
+/// What is watched, and how.
+#[derive(Debug)]
+pub struct Watch {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// How it is asked.
+    pub settings: Monitor,
+    /// Whether it is the writer.
+    pub is_writer: bool,
+    /// How far it may be behind, if it is a reader for which that is set.
+    pub max_lag: Option<Duration>,
+    /// Where the writer was.
+    pub trail: Arc<Trail>,
+}
+
 /// Asks the endpoint for a sign of life again and again, until the task is aborted.
-pub async fn watch(endpoint: Arc<Endpoint>, settings: Monitor, is_writer: bool) {
+pub async fn watch(watch: Watch) {
+    let Watch {
+        endpoint,
+        settings,
+        is_writer,
+        ..
+    } = &watch;
     let mut connection = None;
     let mut reported = false;
     loop {
-        match check(&endpoint, &settings, &mut connection).await {
+        match query::guarded(check(&watch, &mut connection)).await {
             Ok(sign) => {
                 let read_only = sign.read_only;
                 endpoint.set_sign_of_life(sign);
                 let is_news = endpoint.set_up(true) || !reported;
                 if is_news {
                     tracing::info!(endpoint = endpoint.name, read_only, "endpoint is up");
-                    if is_writer && read_only {
+                    if *is_writer && read_only {
                         tracing::warn!(
                             endpoint = endpoint.name,
                             "the writer endpoint is read only: writes will fail; point the writer role at the server that can write"
@@ -42,11 +64,10 @@ pub async fn watch(endpoint: Arc<Endpoint>, settings: Monitor, is_writer: bool) 
 }
 
 /// How the server is, over the connection kept for this or a new one.
-async fn check(
-    endpoint: &Endpoint,
-    settings: &Monitor,
-    connection: &mut Option<Conn>,
-) -> Result<SignOfLife, QueryError> {
+async fn check(watch: &Watch, connection: &mut Option<Conn>) -> Result<SignOfLife, QueryError> {
+    let Watch {
+        endpoint, settings, ..
+    } = watch;
     let connection = match connection {
         Some(connection) => connection,
         // A dozen round trips, with limits of their own.
@@ -56,23 +77,59 @@ async fn check(
             connection.insert(new)
         }
     };
-    let is_mariadb = endpoint.server().is_some_and(|server| server.is_mariadb);
+    let asking = ask(watch, connection);
+    match tokio::time::timeout(settings.timeout, asking).await {
+        Ok(answer) => answer,
+        Err(_) => Err(QueryError::TimedOut(settings.timeout)),
+    }
+}
+
+async fn ask(watch: &Watch, connection: &mut Conn) -> Result<SignOfLife, QueryError> {
+    let server = watch.endpoint.server();
+    let is_mariadb = server.as_ref().is_some_and(|server| server.is_mariadb);
     let question = if is_mariadb {
         "SELECT @@global.read_only, @@global.gtid_current_pos"
     } else {
         "SELECT @@global.read_only, @@global.gtid_executed"
     };
     let start = Instant::now();
-    let asking = connection.query_first::<(bool, String), _>(question);
-    let answer = match tokio::time::timeout(settings.timeout, asking).await {
-        Ok(answer) => answer?,
-        Err(_) => return Err(QueryError::TimedOut(settings.timeout)),
-    };
+    let answer: Option<(bool, String)> = connection.query_first(question).await?;
+    let round_trip = start.elapsed();
     let (read_only, position) = answer.unwrap_or_default();
+    // MySQL breaks the line after each server's GTIDs.
+    let position = Some(position.replace('\n', "")).filter(|position| !position.is_empty());
+    if watch.is_writer
+        && let Some(text) = &position
+        && let Ok(set) = GtidSet::parse(text, is_mariadb)
+    {
+        watch.trail.note(start, set);
+    }
+    let behind = match (watch.max_lag, server) {
+        (Some(max_lag), Some(server)) => {
+            let (trail, position) = (&watch.trail, position.as_deref());
+            find_lag(connection, &server, trail, position, start, max_lag).await?
+        }
+        _ => None,
+    };
+    note_lag(&watch.endpoint, behind);
     Ok(SignOfLife {
         read_only,
-        // MySQL breaks the line after each server's GTIDs.
-        position: Some(position.replace('\n', "")).filter(|position| !position.is_empty()),
-        round_trip: start.elapsed(),
+        position,
+        round_trip,
     })
+}
+
+fn note_lag(endpoint: &Endpoint, behind: Option<String>) {
+    let reason = behind.clone();
+    if !endpoint.set_behind(behind) {
+        return;
+    }
+    match reason {
+        Some(reason) => tracing::warn!(
+            endpoint = endpoint.name,
+            reason,
+            "the reader is further behind than max_lag and answers nobody until it has caught up"
+        ),
+        None => tracing::info!(endpoint = endpoint.name, "the reader has caught up"),
+    }
 }

@@ -1,5 +1,9 @@
 //! The proxy's own connections to the servers, for monitoring and positions.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
@@ -16,6 +20,16 @@ pub enum QueryError {
     /// It took too long.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
+    /// The answer is not what it should be.
+    #[error("{0}")]
+    Unusable(&'static str),
+}
+
+impl QueryError {
+    /// Whether the server has answered, though with an error: it is still there.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Driver(mysql_async::Error::Server(_)))
+    }
 }
 
 /// How long a server may take to let the proxy in.
@@ -48,11 +62,28 @@ async fn try_connect(
         .max_allowed_packet(Some(16 * 1024 * 1024))
         .wait_timeout(Some(28_800))
         .ssl_opts(ssl);
-    let connecting = Conn::new(Opts::from(options));
+    let connecting = guarded(async { Ok(Conn::new(Opts::from(options)).await?) });
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(connected) => Ok(connected?),
+        Ok(connected) => connected,
         Err(_) => Err(QueryError::TimedOut(CONNECT_TIMEOUT)),
     }
+}
+
+/// Turns a panic into an error: the driver panics over some answers that make no sense. What the
+/// work has borrowed is not to be used again then.
+pub async fn guarded<T>(
+    work: impl Future<Output = Result<T, QueryError>>,
+) -> Result<T, QueryError> {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let polling = AssertUnwindSafe(|| work.as_mut().poll(context));
+        catch_unwind(polling).unwrap_or_else(|_| {
+            Poll::Ready(Err(QueryError::Unusable(
+                "the server's answer makes no sense",
+            )))
+        })
+    })
+    .await
 }
 
 fn ssl_options(mode: &ServerTls) -> Option<SslOpts> {
@@ -76,5 +107,17 @@ fn ssl_options(mode: &ServerTls) -> Option<SslOpts> {
                 .with_root_certs(vec![ca.clone().into()])
                 .with_disable_built_in_roots(true),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_over_an_answer_is_an_error() {
+        let broken = guarded(async { panic!("as over a key that is none") });
+        let outcome: Result<(), QueryError> = broken.await;
+        assert!(matches!(outcome, Err(QueryError::Unusable(_))));
     }
 }

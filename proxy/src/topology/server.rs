@@ -51,6 +51,9 @@ pub fn is_carried(variable: &str) -> bool {
 /// How long the server may take to answer all of it.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A collation that every version of MySQL and MariaDB knows.
+pub const UTF8MB4_GENERAL_CI: u16 = 45;
+
 /// Facts about one server that hold as long as it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -62,12 +65,25 @@ pub struct Server {
     pub has_query_attributes: bool,
     /// Whether its transactions have GTIDs.
     pub has_gtids: bool,
+    /// The id of its default collation, which some clients take over from the greeting.
+    pub collation: u16,
     /// Collation ids with character set and collation.
     pub collations: HashMap<u16, (String, String)>,
     /// The SQL mode that sessions begin with.
     pub sql_mode: String,
+    /// The time zone that sessions begin with.
+    pub time_zone: String,
+    /// The variable that makes a session's transactions read-only, if it can be tracked.
+    pub read_only_variable: Option<&'static str>,
+    /// Whether transactions may write unless they say otherwise, and end without another one
+    /// beginning.
+    pub has_usual_transactions: bool,
+    /// Whether transactions are SERIALIZABLE unless they say otherwise.
+    pub is_serializable: bool,
     /// Names of the variables to be tracked, separated by commas.
     pub tracked_variables: String,
+    /// Whether sessions of most users begin with statements of its own.
+    pub has_init_connect: bool,
     /// What sessions begin with of the variables that say what the session tracking reports.
     pub session_tracking: Vec<(String, String)>,
 }
@@ -98,25 +114,45 @@ impl Server {
              information_schema.COLLATIONS WHERE ID IS NOT NULL"
         };
         let collations: Vec<(u64, String, String)> = connection.query(collations).await?;
+        let collations: HashMap<u16, (String, String)> = collations
+            .into_iter()
+            .filter_map(|(id, charset, name)| Some((u16::try_from(id).ok()?, (charset, name))))
+            .collect();
         let variables: Vec<(String, Option<Vec<u8>>)> =
             connection.query("SHOW SESSION VARIABLES").await?;
         let session_tracking = connection
             .query("SHOW GLOBAL VARIABLES LIKE 'session\\_track\\_%'")
             .await?;
         let sql_mode = first(connection, "SELECT @@global.sql_mode").await?;
+        let time_zone = first(connection, "SELECT @@global.time_zone").await?;
+        let init_connect: String = first(connection, "SELECT @@global.init_connect").await?;
+        let collation: String = first(connection, "SELECT @@global.collation_server").await?;
         Ok(Self {
             has_query_attributes: !is_mariadb && connection.server_version() >= (8, 0, 23),
             version,
             is_mariadb,
             has_gtids,
-            collations: collations
-                .into_iter()
-                .filter_map(|(id, charset, name)| Some((u16::try_from(id).ok()?, (charset, name))))
-                .collect(),
+            collation: collations
+                .iter()
+                .find(|(_, (_, name))| *name == collation)
+                .map_or(UTF8MB4_GENERAL_CI, |(id, _)| *id),
+            collations,
             sql_mode,
+            time_zone,
+            has_init_connect: !init_connect.is_empty(),
             session_tracking,
+            read_only_variable: read_only_variable(&variables),
+            is_serializable: is_serializable(&variables),
+            has_usual_transactions: has_usual_transactions(&variables),
             tracked_variables: tracked(variables.into_iter().map(|(name, _)| name), is_mariadb),
         })
+    }
+
+    /// The id of a collation.
+    pub fn collation_named(&self, name: &[u8]) -> Option<u16> {
+        let mut all = self.collations.iter();
+        all.find(|(_, (_, known))| known.as_bytes() == name)
+            .map(|(id, _)| *id)
     }
 
     /// The version as a greeting shows it: MariaDB puts an old MySQL version in front, because old
@@ -128,6 +164,29 @@ impl Server {
             self.version.clone()
         }
     }
+}
+
+fn has_usual_transactions(variables: &[(String, Option<Vec<u8>>)]) -> bool {
+    variables.iter().all(|(name, value)| match name.as_str() {
+        "completion_type" => value.as_deref() == Some(b"NO_CHAIN"),
+        "transaction_read_only" | "tx_read_only" => value.as_deref() == Some(b"OFF"),
+        _ => true,
+    })
+}
+
+fn is_serializable(variables: &[(String, Option<Vec<u8>>)]) -> bool {
+    variables.iter().any(|(name, value)| {
+        matches!(name.as_str(), "transaction_isolation" | "tx_isolation")
+            && value.as_deref() == Some(b"SERIALIZABLE")
+    })
+}
+
+/// MySQL 5.7.20 renamed it, MariaDB 11.1 has both.
+fn read_only_variable(variables: &[(String, Option<Vec<u8>>)]) -> Option<&'static str> {
+    let has = |wanted: &&str| variables.iter().any(|(name, _)| name == wanted);
+    ["transaction_read_only", "tx_read_only"]
+        .into_iter()
+        .find(has)
 }
 
 async fn first<T: mysql_async::prelude::FromValue + Send + Sync + 'static>(

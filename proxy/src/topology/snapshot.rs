@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Endpoint;
+use super::{Endpoint, Server};
 use crate::config::{Config, Role};
 use crate::tls::TlsError;
 
@@ -37,6 +37,11 @@ impl Snapshot {
             }
         }
         Ok(snapshot)
+    }
+
+    /// What is known of the servers: of the writer, or of any while that was not reached.
+    pub fn server(&self) -> Option<Arc<Server>> {
+        self.all().find_map(|endpoint| endpoint.server())
     }
 
     /// Every endpoint, the writer first.

@@ -51,6 +51,11 @@ impl<L: Label> CounterBy<L> {
         self.of_value(value).inc();
     }
 
+    /// Adds `n`.
+    pub fn add(&self, value: L, n: u64) {
+        self.of_value(value).inc_by(n);
+    }
+
     /// How many there were.
     pub fn get(&self, value: L) -> u64 {
         self.of_value(value).get()

@@ -1,6 +1,7 @@
 //! What is counted for each endpoint.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,12 +19,24 @@ label! {
         Idle = "idle",
         /// It reached `pool.max_life`.
         Age = "age",
+        /// The server would soon have closed it, by its `wait_timeout`.
+        WaitTimeout = "wait_timeout",
         /// The server or the network broke it.
         Broken = "broken",
         /// It came back in a state that could not be cleaned.
         Unclean = "unclean",
         /// Its endpoint or user was changed or removed by a reload, or the proxy stops.
         Retired = "retired",
+    }
+}
+
+label! {
+    /// Which way bytes went, as the proxy sees it.
+    Direction "direction" {
+        /// To the other side.
+        Sent = "sent",
+        /// From the other side.
+        Received = "received",
     }
 }
 
@@ -42,12 +55,18 @@ pub struct EndpointMetrics {
     pub in_use: Gauge,
     /// Backend connections made since the start.
     pub created: Counter,
+    /// Those of them that were made before a session needed one.
+    pub made_ahead: Counter,
     /// Attempts to connect or log in that failed.
     pub connect_failures: Counter,
     /// Backend connections closed since the start.
     pub closed: CounterBy<CloseReason>,
     /// How long statements that found no idle backend connection waited for one, in seconds.
     pub borrow_seconds: Histogram,
+    /// Bytes of packets that went over compressed connections.
+    pub uncompressed_bytes: CounterBy<Direction>,
+    /// Bytes of the frames that they travelled in.
+    pub compressed_bytes: CounterBy<Direction>,
 }
 
 /// The families behind the handles.
@@ -59,9 +78,15 @@ pub(super) struct EndpointFamilies {
     open: Family<Labels, Gauge>,
     in_use: Family<Labels, Gauge>,
     created: Family<Labels, Counter>,
+    made_ahead: Family<Labels, Counter>,
     connect_failures: Family<Labels, Counter>,
     closed: Family<Labels, Counter>,
     borrow_seconds: Histograms,
+    uncompressed_bytes: Family<Labels, Counter>,
+    compressed_bytes: Family<Labels, Counter>,
+    sources: Family<Labels, Gauge>,
+    /// Those that are in the family.
+    shown_sources: Mutex<Vec<Labels>>,
 }
 
 impl EndpointFamilies {
@@ -73,6 +98,7 @@ impl EndpointFamilies {
             open: Family::default(),
             in_use: Family::default(),
             created: Family::default(),
+            made_ahead: Family::default(),
             connect_failures: Family::default(),
             closed: Family::default(),
             borrow_seconds: histograms(
@@ -80,7 +106,16 @@ impl EndpointFamilies {
                 "borrow_duration",
                 "How long statements that found no idle backend connection waited for one",
             ),
+            uncompressed_bytes: Family::default(),
+            compressed_bytes: Family::default(),
+            sources: Family::default(),
+            shown_sources: Mutex::default(),
         };
+        registry.register(
+            "reader_source_info",
+            "1 with how it is known what the reader has seen, and why in this way",
+            families.sources.clone(),
+        );
         registry.register(
             "endpoint_up",
             "1 while the endpoint answers the monitor, otherwise 0",
@@ -98,7 +133,23 @@ impl EndpointFamilies {
             families.statements.clone(),
         );
         families.register_connections(registry);
+        families.register_compression(registry);
         families
+    }
+
+    fn register_compression(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "backend_uncompressed",
+            "Packets that went over compressed connections to the endpoint, before compression",
+            Unit::Bytes,
+            self.uncompressed_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "backend_compressed",
+            "The same as they travelled, after compression",
+            Unit::Bytes,
+            self.compressed_bytes.clone(),
+        );
     }
 
     fn register_connections(&self, registry: &mut Registry) {
@@ -116,6 +167,11 @@ impl EndpointFamilies {
             "backend_connections_created",
             "Connections made to the endpoint since the start",
             self.created.clone(),
+        );
+        registry.register(
+            "backend_connections_made_ahead",
+            "Connections made to the endpoint before a session needed one",
+            self.made_ahead.clone(),
         );
         registry.register(
             "backend_connect_failures",
@@ -138,9 +194,30 @@ impl EndpointFamilies {
             open: self.open.get_or_create_owned(&labels),
             in_use: self.in_use.get_or_create_owned(&labels),
             created: self.created.get_or_create_owned(&labels),
+            made_ahead: self.made_ahead.get_or_create_owned(&labels),
             connect_failures: self.connect_failures.get_or_create_owned(&labels),
             closed: CounterBy::of(&self.closed, &[(KEY, name)]),
             borrow_seconds: histogram_for(&self.borrow_seconds, KEY, name),
+            uncompressed_bytes: CounterBy::of(&self.uncompressed_bytes, &[(KEY, name)]),
+            compressed_bytes: CounterBy::of(&self.compressed_bytes, &[(KEY, name)]),
+        }
+    }
+
+    pub(super) fn show_sources(&self, sources: &[(&str, &str, &str)]) {
+        let labels = sources.iter().map(|(endpoint, source, reason)| {
+            let values = [(KEY, endpoint), ("source", source), ("reason", reason)];
+            let owned = values.map(|(key, value)| (key, (*value).to_owned()));
+            Labels::from(owned)
+        });
+        let labels: Vec<Labels> = labels.collect();
+        let shown = self.shown_sources.lock();
+        let mut shown = shown.unwrap_or_else(PoisonError::into_inner);
+        if *shown != labels {
+            self.sources.clear();
+            for labels in &labels {
+                self.sources.get_or_create_owned(labels).set(1);
+            }
+            *shown = labels;
         }
     }
 
@@ -152,9 +229,13 @@ impl EndpointFamilies {
         self.open.remove(&labels);
         self.in_use.remove(&labels);
         self.created.remove(&labels);
+        self.made_ahead.remove(&labels);
         self.connect_failures.remove(&labels);
         CounterBy::<CloseReason>::remove(&self.closed, &[(KEY, name)]);
         self.borrow_seconds.remove(&labels);
+        for family in [&self.uncompressed_bytes, &self.compressed_bytes] {
+            CounterBy::<Direction>::remove(family, &[(KEY, name)]);
+        }
     }
 }
 

@@ -14,9 +14,10 @@ mod held;
 mod tests;
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 pub use by_label::{By, CounterBy, GaugeBy, Label};
-pub use endpoint::{CloseReason, EndpointMetrics};
+pub use endpoint::{CloseReason, Direction, EndpointMetrics};
 pub use held::Held;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
@@ -47,6 +48,8 @@ pub struct Metrics {
     pub errors: CounterBy<ErrorSource>,
     /// Read your writes.
     pub consistency: ConsistencyMetrics,
+    /// Round trips that were not made.
+    pub round_trips: RoundTripMetrics,
     /// Sessions that keep a backend connection past the statement, by the reason.
     pub holding: GaugeBy<Holds>,
     /// Reloads of the configuration.
@@ -100,10 +103,23 @@ pub struct ConsistencyMetrics {
     pub pinned_sessions: Gauge,
     /// Reads that a reader could have answered, had it not been behind.
     pub stale_reads_to_writer: Counter,
+    /// Reads that a reader answered though it was behind, because the writer could not be reached.
+    pub stale_reads: Counter,
     /// How waits for a reader ended.
     pub waits: CounterBy<WaitOutcome>,
     /// How long they took, in seconds.
     pub wait_seconds: Histogram,
+    /// Pinned reads that took the slower of two ways.
+    pub wrong_guesses: CounterBy<WrongGuess>,
+}
+
+/// Round trips that were not made.
+#[derive(Debug, Clone)]
+pub struct RoundTripMetrics {
+    /// By what made them needless.
+    pub saved: CounterBy<SavedTrip>,
+    /// How long they would have taken, by the length that was measured last for each endpoint.
+    pub seconds_saved: Counter<f64, AtomicU64>,
 }
 
 /// Declares the values of a label and their words.
@@ -154,6 +170,28 @@ label! {
 }
 
 label! {
+    /// Why a round trip was not made.
+    SavedTrip "by" {
+        /// The session's state went in one write with a statement that may write.
+        State = "state",
+        /// A statement was prepared and executed in one write.
+        FirstExecution = "first_execution",
+        /// BEGIN was answered at once and went with the statement that followed.
+        Begin = "begin",
+        /// So was SAVEPOINT or RELEASE SAVEPOINT.
+        Savepoint = "savepoint",
+        /// A transaction ended that no server had to know of.
+        EmptyTransaction = "empty_transaction",
+        /// ROLLBACK was answered before the server had answered.
+        Rollback = "rollback",
+        /// A statement of a transaction that has yet to write was answered by the reader.
+        OptimisticRead = "optimistic_read",
+        /// A statement of the writer's was prepared on the reader.
+        Prepare = "prepare",
+    }
+}
+
+label! {
     /// Where a statement went.
     Route "route" {
         /// To a reader.
@@ -190,6 +228,18 @@ label! {
         Reached = "reached",
         /// It did not within `consistency.max_wait`.
         TimedOut = "timed_out",
+        /// It took so long that the writer was asked instead.
+        GivenUp = "given_up",
+    }
+}
+
+label! {
+    /// What was not the quickest thing to do while the reader was behind.
+    WrongGuess "did" {
+        /// To wait for the reader, and to cross the ocean in the end.
+        Waited = "waited",
+        /// To cross the ocean, since the reader caught up sooner.
+        Crossed = "crossed",
     }
 }
 
@@ -221,6 +271,7 @@ impl Metrics {
         let clients = ClientMetrics::register(&mut registry);
         let statements = StatementMetrics::register(&mut registry);
         let consistency = ConsistencyMetrics::register(&mut registry);
+        let round_trips = RoundTripMetrics::register(&mut registry);
         let errors = CounterBy::register(
             &mut registry,
             "errors",
@@ -248,6 +299,7 @@ impl Metrics {
             statements,
             errors,
             consistency,
+            round_trips,
             holding,
             reloads,
             plan_cache,
@@ -262,6 +314,11 @@ impl Metrics {
     /// Stops showing the endpoint called `name`. Handles that are still held count for nobody.
     pub fn forget_endpoint(&self, name: &str) {
         self.endpoints.forget(name);
+    }
+
+    /// Shows how it is known what each reader has seen: by endpoint, source and reason.
+    pub fn show_sources(&self, sources: &[(&str, &str, &str)]) {
+        self.endpoints.show_sources(sources);
     }
 
     /// Every figure with its name and labels as [`Metrics::encode`] writes them, but for the
@@ -369,6 +426,12 @@ impl ConsistencyMetrics {
             "Reads sent to the writer because the reader had not seen the session's writes",
             stale_reads_to_writer.clone(),
         );
+        let stale_reads = Counter::default();
+        registry.register(
+            "stale_reads",
+            "Reads that a reader answered though it was behind, because the writer was down",
+            stale_reads.clone(),
+        );
         let waits = CounterBy::register(
             registry,
             "reader_waits",
@@ -381,11 +444,40 @@ impl ConsistencyMetrics {
             Unit::Seconds,
             wait_seconds.clone(),
         );
+        let wrong_guesses = CounterBy::register(
+            registry,
+            "wrong_guesses",
+            "Reads that waited for the reader where the writer would have been quicker, or the \
+             other way round, by what they did",
+        );
         Self {
             pinned_sessions,
             stale_reads_to_writer,
+            stale_reads,
             waits,
             wait_seconds,
+            wrong_guesses,
+        }
+    }
+}
+
+impl RoundTripMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let saved = CounterBy::register(
+            registry,
+            "round_trips_saved",
+            "Round trips to an endpoint that were not made, by what made them needless",
+        );
+        let seconds_saved = Counter::default();
+        registry.register_with_unit(
+            "round_trips_saved",
+            "How long these round trips would have taken, by the length that was measured last",
+            Unit::Seconds,
+            seconds_saved.clone(),
+        );
+        Self {
+            saved,
+            seconds_saved,
         }
     }
 }

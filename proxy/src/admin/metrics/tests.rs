@@ -89,7 +89,16 @@ fn labels_stand_at_their_index() {
     check::<Route>();
     check::<ErrorSource>();
     check::<WaitOutcome>();
+    check::<WrongGuess>();
     check::<ReloadOutcome>();
     check::<CacheOutcome>();
     check::<CloseReason>();
+}
+
+#[test]
+fn every_hold_has_its_place() {
+    for (place, hold) in Holds::EACH.into_iter().enumerate() {
+        assert_eq!(hold.index(), place, "{}", hold.name());
+    }
+    assert_eq!(Holds::all().iter().count(), Holds::EACH.len());
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -216,7 +215,47 @@ async fn a_silent_client_is_cut_off() {
         reload: Box::new(|| Box::pin(async { Ok(Vec::new()) })),
     };
     client.write_all(b"GET /healthz HT").await.unwrap();
-    let serving = serve_connection(stream, Arc::new(state), Duration::from_millis(20));
+    let has_asked = Arc::default();
+    let timeout = Duration::from_millis(20);
+    let serving = serve_connection(stream, Arc::new(state), has_asked, timeout);
     let patience = CONNECTION_TIMEOUT / 2;
     assert!(tokio::time::timeout(patience, serving).await.is_ok());
+}
+
+#[tokio::test]
+async fn silent_clients_do_not_keep_others_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = AdminState {
+        metrics: Arc::new(Metrics::new()),
+        ready: Box::new(|| Ok(())),
+        reload: Box::new(|| Box::pin(async { Ok(Vec::new()) })),
+    };
+    let patience = Duration::from_secs(3600);
+    let serving = tokio::spawn(serve_within(listener, Arc::new(state), patience));
+    let mut silent = Vec::new();
+    for _ in 0..2 * MAX_CONNECTIONS {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET /healthz HT").await.unwrap();
+        silent.push(client);
+    }
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let asking = client.read_to_string(&mut answer);
+    let asked = tokio::time::timeout(CONNECTION_TIMEOUT, asking).await;
+    asked.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // The first of them had to go, the last may go on.
+    let mut rest = Vec::new();
+    let first = silent[0].read_to_end(&mut rest);
+    let ended = tokio::time::timeout(CONNECTION_TIMEOUT, first).await;
+    assert!(ended.is_ok(), "the first one is still there");
+    let last = silent.last_mut().unwrap();
+    last.write_all(b"TP/1.0\r\n\r\n").await.unwrap();
+    let asking = last.read_to_string(&mut answer);
+    asking.await.unwrap();
+    assert!(answer.ends_with("ok\n"), "{answer}");
+    serving.abort();
 }

@@ -39,14 +39,21 @@ fn unknown_names_suggest_the_nearest() {
     );
     refuses("[consistency]\nsource = ⟨\"gitd\"", "did you mean `gtid`?");
     refuses(
-        "[consistency]\nsource = ⟨\"heartbeat\"",
-        "known here: auto, gtid, fixed",
+        "[consistency]\nsource = ⟨\"lsn\"",
+        "known here: auto, gtid, heartbeat, aurora, fixed",
     );
     refuses(
-        "[consistency]\non_stale = ⟨\"fastest\"",
-        "known here: writer, wait",
+        "[consistency]\nheartbeat_table = ⟨\"a.b; DROP\"",
+        "is not a table; write \"schema.table\"",
     );
-    refuses("[consistency]\nscope = ⟨\"global\"", "known here: session");
+    refuses(
+        "[consistency]\non_stale = ⟨\"never\"",
+        "known here: writer, wait, fastest",
+    );
+    refuses(
+        "[consistency]\nscope = ⟨\"world\"",
+        "known here: session, user, key, global",
+    );
 }
 
 #[test]
@@ -85,6 +92,19 @@ fn values_say_what_would_be_right() {
         "[log]\nlevel = ⟨\"loud=very=x\"",
         "is not a log level; write",
     );
+    for level in [
+        "infoo",
+        "",
+        "info,",
+        "isthmus:pool=debug",
+        "isthmus=",
+        "isthmus::pool",
+    ] {
+        refuses(
+            &format!("[log]\nlevel = ⟨\"{level}\""),
+            "is not a log level; write",
+        );
+    }
     refuses(
         "[routing]\nreader_functions = ⟨[\"f()\"]",
         "is not the name of a function; write",
@@ -112,6 +132,14 @@ fn values_say_what_would_be_right() {
     refuses(
         "[[users]]\nname = ⟨\"\"",
         "cannot be the name of a user; write",
+    );
+    refuses(
+        "[listen]\ninit = [\"SET NAMES utf8mb4\", ⟨\"SELECT 1\"]",
+        "a session cannot begin with `SELECT 1`: ",
+    );
+    refuses(
+        "[[users]]\nname = \"bob\"\npassword = \"x\"\ninit = [⟨\"SET GLOBAL time_zone = '+00:00'\"]",
+        "write SET statements of session variables",
     );
     refuses_text(
         &format!("workers = ⟨-1\n{MINIMAL}"),
@@ -172,6 +200,26 @@ fn parts_must_fit_each_other() {
     refuses(
         "[listen]\naddresses = ⟨[]",
         "no address to listen on; write",
+    );
+    refuses(
+        "[listen]\naddresses = [\"127.0.0.1:1\", ⟨\"127.0.0.1:1\"]",
+        "\"127.0.0.1:1\" (listen.addresses) is taken by \"127.0.0.1:1\" (listen.addresses); give",
+    );
+    refuses(
+        "[listen]\naddresses = [\"[::1]:1\", \"127.0.0.1:1\", ⟨\"0.0.0.0:1\"]",
+        "\"0.0.0.0:1\" (listen.addresses) is taken by \"127.0.0.1:1\"",
+    );
+    refuses(
+        "[admin]\naddress = ⟨\"127.0.0.1:1\"\n[listen]\naddresses = [\"127.0.0.1:1\"]",
+        "\"127.0.0.1:1\" (admin.address) is taken by \"127.0.0.1:1\" (listen.addresses)",
+    );
+    refuses(
+        "[admin]\naddress = ⟨\"127.0.0.1:3307\"",
+        "(admin.address) is taken by \"127.0.0.1:3307\"",
+    );
+    refuses(
+        "[listen]\naddresses = [⟨\"0.0.0.0:9306\"]",
+        "\"127.0.0.1:9306\" (admin.address) is taken by \"0.0.0.0:9306\"",
     );
     refuses("tls = ⟨{ mode = \"verify-ca\" }", "nothing to verify");
     refuses(

@@ -13,7 +13,7 @@ use super::{MINIMAL, parse, with};
 const REFERENCE: &str = include_str!("../../../../configs/isthmus.toml");
 
 /// The tables of the file, as they are opened there.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "",
     "[listen]",
     "[[users]]",
@@ -23,6 +23,7 @@ const TABLES: [&str; 14] = [
     "[pool]",
     "[consistency]",
     "[routing]",
+    "[round_trips]",
     "[timeouts]",
     "[limits]",
     "[log]",

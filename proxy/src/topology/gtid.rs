@@ -19,6 +19,18 @@ pub enum GtidSet {
 }
 
 impl GtidSet {
+    /// Reads the form of the one or the other.
+    ///
+    /// # Errors
+    /// If the text has another form.
+    pub fn parse(text: &str, is_mariadb: bool) -> Result<Self, GtidError> {
+        if is_mariadb {
+            Self::parse_mariadb(text)
+        } else {
+            Self::parse_mysql(text)
+        }
+    }
+
     /// Reads MySQL's form, such as `uuid:1-5:7,uuid:tag:3`.
     pub fn parse_mysql(text: &str) -> Result<Self, GtidError> {
         let wrong = || GtidError(text.chars().take(200).collect());

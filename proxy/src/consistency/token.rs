@@ -1,0 +1,110 @@
+//! Tokens: what a session has written and seen, as a text that it can hand to another one.
+//!
+//! A token is a position with a letter in front that tells its form: `m.` and `d.` for the GTIDs of
+//! MySQL and MariaDB, `h.` for a heartbeat of one proxy, `w.` for whatever was written before the
+//! token is shown. It has no space and no quote, so it fits into a string, a comment and a cookie.
+
+use super::GtidSet;
+use super::position::Position;
+
+/// The longest token, in bytes.
+const LONGEST: usize = 4096;
+
+/// A text that is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is not a token of Isthmus")]
+pub struct TokenError;
+
+/// What a session must have seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token(pub(super) Option<Position>);
+
+impl Token {
+    /// What the server runs that tells its GTIDs as a token.
+    pub fn query(is_mariadb: bool) -> &'static str {
+        if is_mariadb {
+            "SELECT CONCAT('d.', @@global.gtid_current_pos) AS `@isthmus_token`"
+        } else {
+            "SELECT CONCAT('m.', REPLACE(@@global.gtid_executed, '\\n', '')) AS `@isthmus_token`"
+        }
+    }
+
+    /// Whatever was written before it is shown.
+    pub fn anything() -> Self {
+        Self(None)
+    }
+
+    /// These transactions.
+    pub fn gtids(set: GtidSet) -> Self {
+        Self(Some(Position::Gtids(set)))
+    }
+
+    /// Reads a token.
+    ///
+    /// # Errors
+    /// If it has another form, or is too long.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        if text.len() > LONGEST {
+            return Err(TokenError);
+        }
+        let position = match text.split_once('.').ok_or(TokenError)? {
+            ("w", "") => None,
+            ("m", set) => Some(Position::Gtids(
+                GtidSet::parse(set, false).map_err(|_| TokenError)?,
+            )),
+            ("d", set) => Some(Position::Gtids(
+                GtidSet::parse(set, true).map_err(|_| TokenError)?,
+            )),
+            ("h", beat) => {
+                let (proxy, number) = beat.split_once('.').ok_or(TokenError)?;
+                Some(Position::Beat {
+                    proxy: u64::from_str_radix(proxy, 16).map_err(|_| TokenError)?,
+                    number: number.parse().map_err(|_| TokenError)?,
+                })
+            }
+            _ => return Err(TokenError),
+        };
+        Ok(Self(position))
+    }
+}
+
+impl std::fmt::Display for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            // What was written before it is shown includes these.
+            None | Some(Position::Lsn(_) | Position::Moment(_)) => f.write_str("w."),
+            Some(Position::Gtids(set @ GtidSet::Mysql(_))) => write!(f, "m.{}", set.to_sql()),
+            Some(Position::Gtids(set @ GtidSet::Mariadb(_))) => write!(f, "d.{}", set.to_sql()),
+            Some(Position::Beat { proxy, number }) => write!(f, "h.{proxy:016x}.{number}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_read_as_they_are_written() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        for text in [
+            "w.".to_owned(),
+            format!("m.{uuid}:1-5,{uuid}:blue:7-7"),
+            "m.".to_owned(),
+            "d.0-1-177,1-1-5".to_owned(),
+            "h.00000000000000ff.12".to_owned(),
+        ] {
+            assert_eq!(Token::parse(&text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let long = format!("d.{}", "0-1-1,".repeat(1000));
+        for text in [
+            "", "x", "w.x", "m.x", "d.0-1", "h.1", "h.x.1", "h.1.x", "q.1", &long,
+        ] {
+            assert_eq!(Token::parse(text), Err(TokenError), "{text}");
+        }
+    }
+}

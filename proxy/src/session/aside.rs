@@ -1,0 +1,137 @@
+//! Asking a reader for the parameters and columns of a statement that is for the writer.
+
+use std::io;
+use std::time::Duration;
+
+use isthmus_protocol::response::Kind;
+
+use super::Session;
+use crate::admin::metrics::{Route, SavedTrip};
+use crate::pool::Lease;
+use crate::relay::{self, Forward, HoldBack, RelayError};
+use crate::routing::Transaction;
+use crate::sql::{self, Place, Planned};
+
+impl Session {
+    /// Prepares a statement of the writer's on the reader next door, whatever transaction is open:
+    /// the two have the same tables, and it is prepared on the writer when it is first executed
+    /// there. Returns whether the client has an answer; what a reader does not take, the writer is
+    /// asked.
+    pub(super) async fn prepare_aside(
+        &mut self,
+        framed: &[u8],
+        planned: &Planned,
+        id: u32,
+    ) -> io::Result<bool> {
+        let Some(mut lease) = self.borrow_aside(planned).await else {
+            return Ok(false);
+        };
+        lease.is_clean = false;
+        self.last.begin(&planned.plan);
+        match self.ask_aside(&mut lease, framed, id).await {
+            Ok(true) => {}
+            Ok(false)
+            | Err(RelayError::Backend {
+                untouched: true, ..
+            }) => return Ok(false),
+            Err(RelayError::Client(error)) => return Err(error),
+            Err(RelayError::Backend { cause, .. }) => return Err(io::Error::other(cause)),
+        }
+        let is_read = self.lease.is_some()
+            || !self.loses_warnings()
+            || self.rescue_warnings(&mut lease).await.is_ok();
+        lease.is_clean = is_read && lease.fits_its_pool();
+        self.last.runs_on(lease.endpoint());
+        self.last.prepared_aside(self.started.elapsed());
+        self.shared.metrics.statements.routed.inc(Route::Reader);
+        if let Some(writer) = &self.world.snapshot.writer {
+            self.save(SavedTrip::Prepare, writer);
+        }
+        Ok(true)
+    }
+
+    /// A connection to the reader, if it may be asked and has one at hand or makes one soon.
+    async fn borrow_aside(&mut self, planned: &Planned) -> Option<Lease> {
+        use sql::Kind::{Delete, Insert, Replace, Select, Update};
+        let plan = &planned.plan;
+        let is_open = self.transaction != Transaction::None;
+        let is_meant = self.world.config.round_trips.prepare
+            && plan.is_certain
+            && planned.hints.target.is_none()
+            && match plan.kind {
+                Insert | Replace | Update | Delete => true,
+                Select => is_open || plan.place == Place::Writer,
+                _ => false,
+            };
+        // What only the session's own connection has may be named.
+        let is_common = self.holds.is_empty()
+            && self.cursors.is_empty()
+            && self.transaction != Transaction::ReadOnly;
+        if !is_meant || !is_common {
+            return None;
+        }
+        let (reader, _) = self.reader()?;
+        let mark = self.mark.as_ref().map(|pin| pin.mark);
+        if mark.is_some_and(|mark| !reader.has_seen(mark)) {
+            return None;
+        }
+        let has_schema = self.state.schema.is_some();
+        let borrowing = self.borrow_from(&reader.endpoint, has_schema, false, self.started);
+        let lease = tokio::time::timeout(PATIENCE, borrowing).await.ok()?;
+        lease.ok().map(|(lease, _)| lease)
+    }
+
+    /// Whether the reader has prepared it, and the client knows.
+    async fn ask_aside(
+        &mut self,
+        lease: &mut Lease,
+        framed: &[u8],
+        id: u32,
+    ) -> Result<bool, RelayError> {
+        let mut out = Vec::new();
+        let state = self.state.clone();
+        let commands = lease.write_prelude(&state, None, &mut out);
+        out.extend_from_slice(framed);
+        let sent = lease.stream.write_all(&out).await;
+        sent.map_err(RelayError::from_backend)?;
+        self.last.trips += 1;
+        if lease.read_prelude(commands, &state).await?.is_some() {
+            return Ok(false);
+        }
+        let options = Forward {
+            kind: Kind::Prepare,
+            hold_back: HoldBack::EVERYTHING,
+            is_in_read_only: false,
+            statement_id: id,
+            token: None,
+            adds_warning: false,
+            has_own_tracking: false,
+            after: self.client.sequence.wrapping_sub(1),
+            read_timeout: None,
+            results: 1,
+        };
+        let reply = relay::forward(&mut lease.stream, &mut self.client, options).await?;
+        match (self.preparing, reply.prepared) {
+            (Some(number), Some(prepared)) => {
+                lease.add_statement(number, prepared.statement_id);
+                self.prepared = Some(prepared);
+                if self.lease.is_none() {
+                    self.diagnostics.note_preparation(&reply);
+                }
+                Ok(true)
+            }
+            _ => {
+                lease.note_refused_statement();
+                lease.is_clean = lease.fits_its_pool();
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Why it was asked.
+pub(super) const PREPARED_ASIDE: &str =
+    "prepared on the reader for its parameters and columns; it runs elsewhere";
+
+/// How long a connection to the reader is waited for: less than a trip to the writer.
+const PATIENCE: Duration = Duration::from_millis(20);

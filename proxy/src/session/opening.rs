@@ -1,0 +1,212 @@
+//! What a session begins with: the schema that its client asked for, what the servers' own
+//! `init_connect` has set, and the statements of the configuration.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use isthmus_protocol::response::Kind;
+
+use super::Session;
+use super::followup::write_followups;
+use super::lending::Destination;
+use crate::config::User;
+use crate::error::SqlError;
+use crate::pool::{Lease, State};
+use crate::relay::{RelayError, ServerError};
+
+/// Why a session begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// A client has logged in.
+    Login,
+    /// COM_CHANGE_USER: servers do not run `init_connect` again.
+    ChangeUser,
+}
+
+impl Session {
+    /// Brings a session whose client has authenticated to where that client may go on, and tells it
+    /// so. Where that fails the client has been told why, and `false` is returned.
+    ///
+    /// # Errors
+    /// If the client is gone.
+    pub async fn open(&mut self, beginning: Beginning) -> io::Result<bool> {
+        self.expect_statements();
+        let schema = self.identity.database.take();
+        if let Some(schema) = schema.filter(|schema| !schema.is_empty())
+            && !self.select_schema(&schema).await?
+        {
+            return Ok(false);
+        }
+        let is_first = beginning == Beginning::Login;
+        if ((is_first && self.meets_init_connect()) || !self.identity.user.init.is_empty())
+            && let Err(error) = self.initialise(is_first).await
+        {
+            self.client.send_error(&error).await?;
+            return Ok(false);
+        }
+        let changes = self.client.tracking.opening(self.state.schema.as_deref());
+        self.client.send_ok_with(&changes).await?;
+        Ok(true)
+    }
+
+    /// Whether a server has an `init_connect`.
+    fn meets_init_connect(&self) -> bool {
+        let mut servers = self.world.snapshot.all().filter_map(|one| one.server());
+        servers.any(|server| server.has_init_connect)
+    }
+
+    /// Takes over what `init_connect` has set, if the session is one that the server would have run
+    /// it for, and runs the statements of the configuration.
+    async fn initialise(&mut self, inherits: bool) -> Result<(), SqlError> {
+        let planned = self.plan(b"SET NAMES utf8mb4", false);
+        let mut destination = self.destination(&planned.plan, &planned.hints).await;
+        let mut lease = self.borrow_in_time(&mut destination, false).await?;
+        if inherits && !lease.inherited.is_empty() {
+            let state = self.state.with(&lease.inherited);
+            self.take_over(&Arc::new(state));
+        }
+        lease.is_clean = false;
+        let user = self.identity.user.clone();
+        for statement in &user.init {
+            match self.run_init(&mut lease, statement).await {
+                Ok(None) => {}
+                Ok(Some(error)) => return Err(init_failed(&user, statement, &error)),
+                Err(error) => {
+                    return Err(SqlError::lost_connection(&lease.endpoint().name, &error));
+                }
+            }
+        }
+        self.give_back(lease);
+        Ok(())
+    }
+
+    /// Runs a statement as if the client had sent it; its answer is for nobody.
+    async fn run_init(
+        &mut self,
+        lease: &mut Lease,
+        statement: &str,
+    ) -> Result<Option<ServerError>, RelayError> {
+        let plan = self.plan(statement.as_bytes(), false).plan;
+        if let Some(error) = lease.change_to(&self.state).await? {
+            return Ok(Some(error));
+        }
+        let mut out = Vec::new();
+        let followups = self.followups(&plan, lease, false);
+        let restored = self.write_restoration(lease, &plan, false, &mut out);
+        lease.form.put_query(&mut out, statement.as_bytes());
+        write_followups(lease, &followups, &mut out);
+        let sent = lease.stream.write_all(&out).await;
+        sent.map_err(RelayError::from_backend)?;
+        for _ in 0..restored {
+            lease.swallow(Kind::Query).await?;
+        }
+        let reply = lease.swallow(Kind::Query).await?;
+        self.read_followups(lease, followups).await?;
+        if reply.error.is_none() {
+            self.holds |= plan.holds;
+            self.take_over(&lease.state);
+        }
+        Ok(reply.error)
+    }
+
+    /// Borrows a connection before the login's own deadline, so that the client hears why it failed.
+    async fn borrow_in_time(
+        &mut self,
+        destination: &mut Destination,
+        selects_schema: bool,
+    ) -> Result<Lease, SqlError> {
+        let patience = self.world.config.timeouts.handshake / 2;
+        let borrowing = self.borrow(destination, selects_schema, Instant::now());
+        match tokio::time::timeout(patience, borrowing).await {
+            Ok(lease) => lease,
+            Err(_) => Err(SqlError::borrow_timeout(
+                "writer",
+                &format!("none within {patience:?}, half of timeouts.handshake"),
+            )),
+        }
+    }
+
+    /// Selects the schema that the client asked for when it logged in. On failure the client has
+    /// been told, and `false` is returned.
+    async fn select_schema(&mut self, schema: &[u8]) -> io::Result<bool> {
+        let planned = self.shared.plans.plan(b"USE a", self.state.dialect, false);
+        let mut destination = self.destination(&planned.plan, &planned.hints).await;
+        let wanted = self.state.with_schema(schema);
+        let wanted = self.shared.states.intern(wanted);
+        loop {
+            let outcome = self.try_state(&mut destination, &wanted).await;
+            match outcome {
+                Ok(()) => {
+                    self.set_state(wanted);
+                    return Ok(true);
+                }
+                Err(SelectError::Refused(error))
+                    if error.is_for_the_writer()
+                        && matches!(destination, Destination::Reader(_)) =>
+                {
+                    destination = Destination::Writer;
+                }
+                // Its connection broke. Nothing is lost with it.
+                Err(SelectError::Unavailable(_))
+                    if matches!(destination, Destination::Reader(_)) =>
+                {
+                    destination = Destination::Writer;
+                }
+                Err(SelectError::Refused(error)) => {
+                    self.client.send(&error.encode()).await?;
+                    return Ok(false);
+                }
+                Err(SelectError::Unavailable(error)) => {
+                    self.client.send_error(&error).await?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Whether a server takes this state.
+    async fn try_state(
+        &mut self,
+        destination: &mut Destination,
+        wanted: &Arc<State>,
+    ) -> Result<(), SelectError> {
+        let lease = self.borrow_in_time(destination, true).await;
+        let mut lease = lease.map_err(SelectError::Unavailable)?;
+        lease.is_clean = false;
+        let outcome = lease.change_to(wanted).await;
+        self.handle.set_at_rest();
+        match outcome {
+            Ok(None) => {
+                lease.is_clean = true;
+                Ok(())
+            }
+            Ok(Some(error)) => {
+                lease.is_clean = lease.fits_its_pool();
+                Err(SelectError::Refused(error))
+            }
+            Err(error) => Err(SelectError::Unavailable(SqlError::lost_connection(
+                &lease.endpoint().name,
+                &error,
+            ))),
+        }
+    }
+}
+
+/// Why a schema was not selected.
+enum SelectError {
+    /// The server says no.
+    Refused(ServerError),
+    /// There was no server to ask.
+    Unavailable(SqlError),
+}
+
+/// 1184, as servers say it of a session that their `init_connect` fails for.
+fn init_failed(user: &User, statement: &str, error: &ServerError) -> SqlError {
+    let cause = String::from_utf8_lossy(&error.message);
+    let message = format!(
+        "Aborted connection of user '{}' (init statement `{statement}` failed: {cause}); correct `init` in the configuration of Isthmus",
+        user.name
+    );
+    SqlError::new(1184, "08S01", message)
+}

@@ -1,0 +1,91 @@
+//! Reads that come before the first write of a transaction, answered by the reader: opt-in, by
+//! `optimistic_reads` of a user or by a hint.
+//!
+//! The transaction begins on the reader, so that all these reads see one state, and with them the
+//! client's status flags are the server's own. At the first statement that is not such a read it is
+//! rolled back there, where it has changed nothing, and begins on the writer.
+
+use super::Session;
+use crate::routing::Transaction;
+use crate::sql::{Hints, Kind, Place, Plan, TransactionEffect};
+
+impl Session {
+    /// Whether a statement of a transaction that no server knows of yet may be answered by the
+    /// reader.
+    pub(super) fn may_read_ahead(&self, plan: &Plan, hints: &Hints) -> bool {
+        let has_not_begun = match self.transaction {
+            Transaction::None => !self.autocommit(),
+            _ => self.deferred.begins(),
+        };
+        has_not_begun
+            && self.lease.is_none()
+            && is_plain_read(plan, hints)
+            && self.is_optimistic(hints)
+            && self.holds.is_empty()
+            && !self.is_serializable()
+    }
+
+    fn is_optimistic(&self, hints: &Hints) -> bool {
+        let user = self.world.config.user(&self.identity.user.name);
+        hints.optimistic
+            || self.deferred.is_optimistic
+            || user.is_some_and(|user| user.optimistic_reads)
+    }
+
+    /// Whether reads of a transaction lock what they read.
+    fn is_serializable(&self) -> bool {
+        let variables = &self.state.variables;
+        let set = variables.get("transaction_isolation");
+        match set.or_else(|| variables.get("tx_isolation")) {
+            Some(level) => level.eq_ignore_ascii_case(b"SERIALIZABLE"),
+            None => {
+                let writer = self.world.snapshot.writer.as_ref();
+                let server = writer.and_then(|writer| writer.server());
+                server.is_none_or(|server| server.is_serializable)
+            }
+        }
+    }
+
+    /// Leaves the reader that the transaction has read on, if the statement belongs on the writer.
+    pub(super) fn stop_reading_ahead(&mut self, plan: &Plan, hints: &Hints) {
+        if !self.deferred.reads_ahead || is_plain_read(plan, hints) {
+            return;
+        }
+        match &plan.transaction {
+            Some(TransactionEffect::Commit { .. } | TransactionEffect::Rollback { .. })
+                if plan.is_certain =>
+            {
+                return;
+            }
+            Some(TransactionEffect::Begin {
+                read_only: None | Some(false),
+                consistent_snapshot: false,
+            }) if plan.is_certain => {
+                // The next transaction begins on the reader as this one has.
+                self.deferred.end();
+                return;
+            }
+            Some(TransactionEffect::Begin { .. }) => self.forget_transaction(),
+            _ if plan.place == Place::Previous => return,
+            _ => {}
+        }
+        self.deferred.reads_ahead = false;
+        if let Some(lease) = self.lease.take() {
+            self.handle.set_at_rest();
+            let state = self.state_to_leave(&lease);
+            // Nobody waits for it: nothing on the writer depends on it.
+            drop(lease.roll_back_and_release(false, state));
+        }
+    }
+}
+
+/// Whether the statement only reads, takes no locks and leaves nothing behind.
+fn is_plain_read(plan: &Plan, hints: &Hints) -> bool {
+    plan.place == Place::Reader
+        && plan.is_certain
+        && matches!(plan.kind, Kind::Select | Kind::Show)
+        && plan.holds.is_empty()
+        && plan.user_variables.is_empty()
+        && hints.target.is_none()
+        && !hints.fresh
+}

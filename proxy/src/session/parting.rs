@@ -1,0 +1,101 @@
+//! Leaving a transaction without waiting for the server: by ROLLBACK, which is answered at once and
+//! sent at once, and from a reader by a statement that is for the writer.
+
+use isthmus_protocol::status::Status;
+use tokio::sync::oneshot;
+
+use super::Session;
+use crate::admin::metrics::SavedTrip;
+use crate::pool::only_value;
+use crate::routing::Transaction;
+use crate::sql::{Holds, Plan, TransactionEffect};
+
+/// A connection that the session has left and whose ROLLBACK the server has yet to answer.
+#[derive(Debug)]
+pub(super) struct Parting {
+    /// The answer to `SELECT LAST_INSERT_ID()` there, if it was asked; an error if the connection
+    /// was closed.
+    answered: oneshot::Receiver<Vec<u8>>,
+}
+
+impl Session {
+    /// Leaves the open transaction to be rolled back, if the answer is certain. The connection is
+    /// not lent again before the server has answered; if that fails it is closed, which rolls the
+    /// transaction back too.
+    pub(super) fn roll_back_at_once(&mut self) -> Option<(SavedTrip, Vec<u8>)> {
+        let is_plain = self.world.config.round_trips.rollback
+            && self.held() == Holds::TRANSACTION
+            && self.transaction == Transaction::ReadWrite
+            && !self.deferred.reads_ahead
+            && !self.deferred.has_warned()
+            // Their values are still to be asked for.
+            && self.assigned.is_empty()
+            && self.suspects.is_empty()
+            && !(self.deferred.is_doubtful() && self.client.tracks_session());
+        if !is_plain || self.parting.is_some() {
+            return None;
+        }
+        let lease = self.lease.take()?;
+        let asks_id = std::mem::take(&mut self.has_made_ids);
+        let state = self.state_to_leave(&lease);
+        self.parting = Some(Parting {
+            answered: lease.roll_back_and_release(asks_id, state),
+        });
+        self.handle.set_at_rest();
+        let changes = self.transaction_change(b"________");
+        self.forget_transaction();
+        // What is not transactional has been written, and what was read has been seen.
+        self.settle_mark();
+        Some((SavedTrip::Rollback, changes))
+    }
+
+    /// Leaves a transaction on a reader that the statement ends before it begins, so that it gets to
+    /// the writer. Whether such a transaction is committed or rolled back is the same. What ends it
+    /// only if it is read without an error finds one like it on the writer.
+    pub(super) async fn leave_reader(&mut self, plan: &Plan) {
+        let first = plan.parts.first().map_or(plan, |part| part);
+        let is_implicit = first.transaction == Some(TransactionEffect::ImplicitCommit);
+        let is_over = match first.transaction {
+            Some(TransactionEffect::ImplicitCommit) => true,
+            // Without a word about it, MySQL stays read-only.
+            Some(TransactionEffect::Begin { read_only, .. }) => {
+                let is_mariadb = self.server().is_some_and(|server| server.is_mariadb);
+                read_only == Some(false) || (read_only.is_none() && is_mariadb)
+            }
+            _ => false,
+        };
+        if !is_over
+            || self.transaction != Transaction::ReadOnly
+            || self.held() != Holds::TRANSACTION
+        {
+            return;
+        }
+        let Some(mut lease) = self.lease.take() else {
+            return;
+        };
+        if self.rescue(&mut lease, plan).await.is_ok() {
+            let state = self.state_to_leave(&lease);
+            lease.roll_back_and_release(false, state);
+        }
+        self.handle.set_at_rest();
+        if is_implicit {
+            self.deferred.begin_read_only();
+            self.transaction = Transaction::ReadOnlyOnWriter;
+            return;
+        }
+        self.client.status.remove(Status::IN_TRANS_READONLY);
+        self.forget_transaction();
+    }
+
+    /// Waits until the server has answered to what the session has left behind: what follows may
+    /// need its locks, or the insert id.
+    pub(super) async fn finish_parting(&mut self) {
+        if let Some(parting) = self.parting.take()
+            && let Ok(packets) = parting.answered.await
+            && let Some(id) = only_value(&packets)
+            && let Some(id) = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok())
+        {
+            self.diagnostics.last_insert_id = id;
+        }
+    }
+}

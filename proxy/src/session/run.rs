@@ -1,0 +1,368 @@
+//! One statement from its plan to its answer: where it runs, and where it runs instead if it cannot.
+
+use std::borrow::Cow;
+use std::io;
+use std::time::Instant;
+
+use super::Session;
+use super::conversation::{Ended, Flow};
+use super::exchange::{Ahead, Failure, Outcome};
+use super::followup::{Followup, touches_ids};
+use super::lending::Destination;
+use super::registry::Signal;
+use super::work::Work;
+use crate::admin::metrics::{ErrorSource, Route, SavedTrip};
+use crate::config::Role;
+use crate::error::SqlError;
+use crate::pool::Lease;
+use crate::relay::{Reply, ServerError};
+use crate::routing::Transaction;
+use crate::sql::{self, Place, Plan, Planned};
+
+/// How often a statement that has not run is tried on another connection.
+const ATTEMPTS: usize = 3;
+
+/// A statement on its way to an answer.
+struct Passage<'a> {
+    planned: Cow<'a, Planned>,
+    destination: Destination,
+    /// Since when it waits for a connection.
+    start: Instant,
+    attempt: usize,
+}
+
+/// What happens to a statement that got no answer that the client could have.
+enum Next {
+    /// It is tried again.
+    Again,
+    /// The client was told.
+    Over(Flow),
+}
+
+impl Session {
+    /// Runs a statement where it belongs and gives its answer to the client.
+    pub(super) async fn run_statement(
+        &mut self,
+        work: Work<'_>,
+        planned: &Planned,
+    ) -> io::Result<Flow> {
+        let plan = &*planned.plan;
+        self.last.begin(plan);
+        if self.transaction != Transaction::None || self.deferred.reads_ahead {
+            Box::pin(self.leave_what_is_over(planned)).await;
+        }
+        let may_read_ahead = self.may_read_ahead(plan, &planned.hints);
+        let destination = self.destination(plan, &planned.hints).await;
+        if self.parting.is_some()
+            && (!matches!(destination, Destination::Reader(_)) || touches_ids(plan))
+        {
+            Box::pin(self.finish_parting()).await;
+        }
+        let mut passage = Passage {
+            planned: Cow::Borrowed(planned),
+            destination,
+            start: self.started,
+            attempt: 1,
+        };
+        let selects_schema = plan.kind == sql::Kind::Use;
+        loop {
+            let borrowing = self.borrow(&mut passage.destination, selects_schema, passage.start);
+            let mut lease = match borrowing.await {
+                Ok(lease) => lease,
+                Err(error) => match self.stale_destination() {
+                    Some(reader) => {
+                        passage.destination = reader;
+                        passage.start = Instant::now();
+                        continue;
+                    }
+                    None => return Box::pin(self.fail_to_borrow(error)).await,
+                },
+            };
+            let plan = &*passage.planned.plan;
+            self.last.runs_on(lease.endpoint());
+            let followups = self.followups(plan, &lease, work.opens_cursor());
+            let ahead = Ahead {
+                is_reader: matches!(passage.destination, Destination::Reader(_)),
+                is_held: matches!(passage.destination, Destination::Held),
+                followups: &followups,
+                remedied: self.remedied(&lease, &work, plan),
+            };
+            if !ahead.is_held {
+                self.deferred.reads_ahead = may_read_ahead && ahead.is_reader;
+            }
+            match self.exchange(&mut lease, &work, plan, ahead).await {
+                Ok(Outcome::Answered(reply)) if !reply.is_held_back => {
+                    let planned = &passage.planned;
+                    return self.finish(lease, planned, reply, followups, &work).await;
+                }
+                outcome => {
+                    let going_on = self.go_on(&mut passage, &work, lease, outcome, followups);
+                    match Box::pin(going_on).await? {
+                        Next::Again => {}
+                        Next::Over(flow) => return Ok(flow),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leaves what the session has open on a reader, or owes a server, if the statement ends it by
+    /// being what it is.
+    async fn leave_what_is_over(&mut self, planned: &Planned) {
+        let plan = &*planned.plan;
+        self.leave_reader(plan).await;
+        let is_elsewhere =
+            plan.kind == sql::Kind::Begin && plan.place == Place::Reader && self.lease.is_none();
+        if is_elsewhere && self.deferred.begins() {
+            self.forget_transaction();
+        }
+        self.stop_reading_ahead(plan, &planned.hints);
+    }
+
+    /// Tells the client that no connection could be borrowed.
+    async fn fail_to_borrow(&mut self, error: SqlError) -> io::Result<Flow> {
+        self.shared.metrics.errors.inc(ErrorSource::Backend);
+        self.last.endpoint = None;
+        self.last.duration = self.started.elapsed();
+        self.last.error = Some(error.code);
+        self.client.send_error(&error).await?;
+        Ok(Flow::Continue)
+    }
+
+    /// Counts a statement that was answered, and takes note of what the answer means.
+    async fn finish(
+        &mut self,
+        lease: Lease,
+        planned: &Planned,
+        reply: Reply,
+        followups: Vec<Followup>,
+        work: &Work<'_>,
+    ) -> io::Result<Flow> {
+        self.last.duration = self.started.elapsed();
+        self.last.error = reply.error.as_ref().map(|error| error.code);
+        self.count(&lease, &planned.plan);
+        self.count_read_ahead();
+        self.judge_guess();
+        self.settle(lease, planned, reply, followups, work.sql())
+            .await
+    }
+
+    /// What to do about a statement that got no answer from this connection, or one that the client
+    /// has not seen.
+    async fn go_on(
+        &mut self,
+        passage: &mut Passage<'_>,
+        work: &Work<'_>,
+        lease: Lease,
+        outcome: Result<Outcome, Failure>,
+        followups: Vec<Followup>,
+    ) -> io::Result<Next> {
+        let is_reader = matches!(passage.destination, Destination::Reader(_));
+        match outcome {
+            Ok(outcome) if is_reader && outcome.is_for_the_writer() => {
+                self.turn_to_the_writer(passage, lease, &outcome, followups);
+                Ok(Next::Again)
+            }
+            Ok(Outcome::NotPrepared { error, was_sent }) => {
+                self.client.send(&error.encode()).await?;
+                let reply = Reply {
+                    error: Some(error),
+                    ..Reply::default()
+                };
+                // Where the statement was not sent, neither were the questions behind it.
+                let followups = if was_sent { followups } else { Vec::new() };
+                let planned = &passage.planned;
+                let flow = self.finish(lease, planned, reply, followups, work).await?;
+                Ok(Next::Over(flow))
+            }
+            Ok(Outcome::Answered(reply)) => {
+                let planned = &passage.planned;
+                let flow = self.finish(lease, planned, reply, followups, work).await?;
+                Ok(Next::Over(flow))
+            }
+            Err(Failure::Client(error)) => {
+                self.note_lost_write(&passage.planned.plan);
+                lease.abandon();
+                Err(error)
+            }
+            Err(failure) => self.recover(passage, lease, failure, &followups).await,
+        }
+    }
+
+    /// A reader has refused the statement, and the writer is asked.
+    fn turn_to_the_writer(
+        &mut self,
+        passage: &mut Passage<'_>,
+        mut lease: Lease,
+        outcome: &Outcome,
+        followups: Vec<Followup>,
+    ) {
+        let was_sent = !matches!(
+            outcome,
+            Outcome::NotPrepared {
+                was_sent: false,
+                ..
+            }
+        );
+        let is_at_rest = followups.is_empty() || !was_sent;
+        lease.is_clean = is_at_rest && lease.fits_its_pool() && !self.deferred.reads_ahead;
+        if outcome
+            .error()
+            .is_some_and(ServerError::is_read_only_refusal)
+        {
+            let planned = self.shared.plans.remember_writer(&passage.planned);
+            passage.planned = Cow::Owned(planned);
+            self.last.redirected(REFUSED_AS_WRITE);
+        } else {
+            self.last.redirected(NOT_THERE_YET);
+        }
+        passage.destination = Destination::Writer;
+    }
+
+    /// What to do about a statement without an answer: to run it on another connection, if it
+    /// cannot have run and that may help, or to tell the client.
+    async fn recover(
+        &mut self,
+        passage: &mut Passage<'_>,
+        lease: Lease,
+        failure: Failure,
+        followups: &[Followup],
+    ) -> io::Result<Next> {
+        let is_reader = matches!(passage.destination, Destination::Reader(_));
+        let is_held = matches!(passage.destination, Destination::Held);
+        let endpoint = lease.endpoint().name.clone();
+        if !matches!(failure, Failure::Refused(_)) {
+            lease.endpoint().doubt();
+        }
+        drop(lease);
+        self.handle.set_at_rest();
+        let may_retry = may_retry(&failure, &passage.planned.plan, followups);
+        let was_killed = self.handle.signal() == Signal::Kill;
+        let has_attempts = !is_held && !was_killed && passage.attempt < ATTEMPTS;
+        match &failure {
+            Failure::Refused(error) if is_reader && error.is_for_the_writer() => {
+                self.last.redirected(NOT_THERE_YET);
+                passage.destination = Destination::Writer;
+                return Ok(Next::Again);
+            }
+            Failure::Refused(error) if has_attempts && self.forget_what_is_gone(error) => {}
+            _ if has_attempts && may_retry => {
+                // Behind the same address, an older copy of the reader may answer by now.
+                if is_reader {
+                    self.last.redirected(READER_LOST);
+                    passage.destination = Destination::Writer;
+                }
+            }
+            _ => {
+                self.last.duration = self.started.elapsed();
+                let plan = &*passage.planned.plan;
+                let flow = self.fail(failure, plan, &endpoint, is_held).await?;
+                return Ok(Next::Over(flow));
+            }
+        }
+        passage.attempt += 1;
+        Ok(Next::Again)
+    }
+
+    fn count_read_ahead(&self) {
+        if self.deferred.reads_ahead
+            && let Some(writer) = &self.world.snapshot.writer
+        {
+            self.save(SavedTrip::OptimisticRead, writer);
+        }
+    }
+
+    /// The session's schema or role was dropped by somebody else, and no connection can be brought
+    /// there any more: it goes on without. Returns whether that is what the error says.
+    fn forget_what_is_gone(&mut self, error: &ServerError) -> bool {
+        let state = match error.code {
+            1049 if self.state.schema.is_some() => self.state.without_schema(),
+            // A role that does not exist, on MariaDB and on MySQL.
+            1959 | 3530 if self.state.role.is_some() => self.state.with_role(None),
+            _ => return false,
+        };
+        self.set_state(self.shared.states.intern(state));
+        true
+    }
+
+    fn count(&self, lease: &Lease, plan: &Plan) {
+        let metrics = &self.shared.metrics.statements;
+        let role = if self.is_writer(lease) {
+            Role::Writer
+        } else {
+            Role::Reader
+        };
+        metrics.routed.inc(match (plan.place, role) {
+            (Place::Session, _) => Route::Session,
+            (Place::Previous, _) => Route::Previous,
+            (_, Role::Writer) => Route::Writer,
+            (_, Role::Reader) => Route::Reader,
+        });
+        metrics
+            .seconds(role)
+            .observe(self.last.duration.as_secs_f64());
+    }
+
+    /// Tells the client that its statement has no answer.
+    async fn fail(
+        &mut self,
+        failure: Failure,
+        plan: &Plan,
+        endpoint: &str,
+        was_held: bool,
+    ) -> io::Result<Flow> {
+        // What was refused has not run.
+        if !matches!(failure, Failure::Refused(_)) {
+            self.note_lost_write(plan);
+        }
+        self.shared.metrics.errors.inc(ErrorSource::Backend);
+        let is_lost = matches!(failure, Failure::Lost { .. });
+        let error = match failure {
+            Failure::Client(error) => return Err(error),
+            Failure::Lost {
+                untouched: false, ..
+            } => return Ok(Flow::End(Ended::Closed)),
+            Failure::NotSent(cause) | Failure::Lost { cause, .. } => {
+                tracing::warn!(endpoint, session = self.handle.id, %cause, "backend connection lost");
+                SqlError::lost_connection(endpoint, &cause)
+            }
+            Failure::Refused(error) => {
+                self.last.error = Some(error.code);
+                self.client.send(&error.encode()).await?;
+                return Ok(if was_held {
+                    Flow::End(Ended::Closed)
+                } else {
+                    Flow::Continue
+                });
+            }
+        };
+        self.last.error = Some(error.code);
+        let was_killed = self.handle.signal() == Signal::Kill;
+        let was_open = was_held || (is_lost && self.deferred.begins());
+        self.client.send_error(&error).await?;
+        // What was open is gone with the connection. A client that went on would go on outside of
+        // its transaction.
+        Ok(if was_open || was_killed {
+            Flow::End(Ended::Closed)
+        } else {
+            Flow::Continue
+        })
+    }
+}
+
+/// Why a statement that a reader could answer went to the writer.
+const REFUSED_AS_WRITE: &str = "a reader has refused it as a write";
+const NOT_THERE_YET: &str = "the reader does not have yet what the statement names";
+const READER_LOST: &str = "connections to the reader broke";
+
+/// Whether the statement cannot have run, or was a read that the client has not seen a byte of.
+fn may_retry(failure: &Failure, plan: &Plan, followups: &[Followup]) -> bool {
+    match failure {
+        // With questions behind it, the statement itself may have been sent whole.
+        Failure::NotSent(_) => followups.is_empty() || !plan.marks,
+        Failure::Lost {
+            untouched: true, ..
+        } => !plan.marks && plan.place == Place::Reader,
+        _ => false,
+    }
+}

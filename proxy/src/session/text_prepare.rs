@@ -1,0 +1,185 @@
+//! Textual prepared statements: `PREPARE … FROM`, `EXECUTE`, `DEALLOCATE PREPARE`. The session has
+//! them by name. On a backend connection a statement is prepared in the same write that executes
+//! it there first, under a name of the proxy's.
+
+use std::io;
+use std::sync::Arc;
+
+use isthmus_protocol::query_attributes::put_query;
+use isthmus_protocol::response::Kind;
+
+use super::Session;
+use super::commands::REWRITTEN;
+use super::conversation::Flow;
+use super::exchange::Failure;
+use super::prelude::not_sent;
+use super::work::Work;
+use crate::pool::Lease;
+use crate::relay::Reply;
+use crate::sql::possessions::{Possession, Transfer};
+use crate::sql::{self, Holds, Place, Plan, Planned, TextCommand};
+
+/// How many a session may have. Those beyond are the server's, and keep their connection.
+const MOST: usize = 1000;
+
+impl Session {
+    /// Does what the statement says, if it is about a textual prepared statement that the session
+    /// has or may have. Otherwise the server is to do it.
+    pub(super) async fn text_statement(
+        &mut self,
+        planned: &Planned,
+        sql: &[u8],
+    ) -> io::Result<Option<Flow>> {
+        let dialect = self.state.dialect;
+        match sql::text_command(sql, dialect) {
+            Some(TextCommand::Prepare {
+                name,
+                literal,
+                text,
+            }) => {
+                let literal = sql.get(literal).unwrap_or_default();
+                self.prepare_text(planned, name, literal, &text).await
+            }
+            Some(TextCommand::PrepareVariable { name, variable }) => {
+                let text = self.known_text(&variable);
+                let literal = text.as_ref().and_then(|text| sql::literal(text, dialect));
+                match (literal, text) {
+                    (Some(literal), Some(text)) => {
+                        self.prepare_text(planned, name, &literal, &text).await
+                    }
+                    _ => {
+                        self.text_statements.remove(&name);
+                        Ok(None)
+                    }
+                }
+            }
+            Some(TextCommand::Execute { name, rest }) => {
+                let Some(statement) = self.text_statements.get(&name).cloned() else {
+                    return Ok(None);
+                };
+                let mut inner = self.shared.plans.refresh(&statement.planned);
+                inner.hints = planned.hints.clone();
+                let work = Work::Text {
+                    statement: &statement,
+                    using: Some(sql.get(rest..).unwrap_or_default()),
+                };
+                self.run_statement(work, &inner).await.map(Some)
+            }
+            Some(TextCommand::Deallocate { name }) => {
+                if self.text_statements.remove(&name).is_none() {
+                    return Ok(None);
+                }
+                self.answer_deallocate().await.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The value of a user variable, if it is known.
+    fn known_text(&self, variable: &str) -> Option<Vec<u8>> {
+        let is_pending = self.assigned.iter().any(|name| name == variable);
+        let value = self.state.user_variables.get(variable)?.text()?;
+        (!is_pending).then(|| value.to_vec())
+    }
+
+    async fn prepare_text(
+        &mut self,
+        planned: &Planned,
+        name: String,
+        literal: &[u8],
+        text: &[u8],
+    ) -> io::Result<Option<Flow>> {
+        // The statement that had the name is gone, even if this one fails.
+        self.text_statements.remove(&name);
+        let inner = self.plan(text, false);
+        match (inner.plan.place, inner.plan.kind) {
+            (Place::Proxy, sql::Kind::Empty) => {}
+            (Place::Proxy, _) => return self.not_preparable().await.map(Some),
+            (Place::Refused, _) => return self.refuse_statement(&inner.plan).await.map(Some),
+            _ => {}
+        }
+        let is_own = !self.holds.contains(Holds::TEXT_PREPARE)
+            && !inner.plan.needs.intersects(REWRITTEN)
+            && self.text_statements.len() < MOST;
+        if !is_own {
+            return Ok(None);
+        }
+        let mut plan = inner.plan.preparation();
+        // It runs nothing that could change something unnamed, which servers report of a PREPARE.
+        plan.reader_if_allowed = false;
+        plan.unknown_functions.clear();
+        let asking = Planned {
+            plan: Arc::new(plan),
+            hints: planned.hints.clone(),
+            ..inner.clone()
+        };
+        let state = self.preparation_state(&inner.plan);
+        let statements = &self.shared.statements;
+        let statement = statements.intern_text(literal, text, inner, &state);
+        let work = Work::Text {
+            statement: &statement,
+            using: None,
+        };
+        let flow = self.run_statement(work, &asking).await?;
+        if self.last.error.is_none() {
+            self.text_statements.insert(name, statement);
+        }
+        Ok(Some(flow))
+    }
+
+    /// Gives the statements that a script names to this connection's server, under the names that
+    /// the session has for them. From then on they are the server's.
+    pub(super) async fn hand_over(
+        &mut self,
+        lease: &mut Lease,
+        script: &Plan,
+        is_held: bool,
+    ) -> Result<(), Failure> {
+        for part in &script.parts {
+            let prepared = part.prepared.as_ref();
+            let name = prepared.and_then(|prepared| Some(prepared.name.as_ref()?.to_lowercase()));
+            let kept = name.and_then(|name| self.text_statements.remove_entry(&name));
+            let Some((name, statement)) = kept else {
+                continue;
+            };
+            let state = self.state_to_prepare(lease, &statement, is_held);
+            if let Some(error) = lease.change_to(&state).await? {
+                return Err(Failure::Refused(error));
+            }
+            let literal = statement.literal.as_deref().unwrap_or_default();
+            let quoted = name.replace('`', "``");
+            let sql = [b"PREPARE `", quoted.as_bytes(), b"` FROM ", literal].concat();
+            let mut out = Vec::new();
+            lease.form.put_query(&mut out, &sql);
+            lease.stream.write_all(&out).await.map_err(not_sent)?;
+            self.last.trips += 1;
+            lease.swallow(Kind::Simple).await?;
+            lease.forget_next_statement();
+            self.holds |= Holds::TEXT_PREPARE;
+            let takes = Transfer::Takes(Possession::TextPrepare, name.into_bytes());
+            self.possessions.note(vec![takes], false);
+        }
+        Ok(())
+    }
+
+    /// Backend connections keep the statement for others. The answer is that of a server; where
+    /// the session has a connection, of that one, so that it forgets the statement before.
+    async fn answer_deallocate(&mut self) -> io::Result<Flow> {
+        if self.lease.is_none() {
+            self.diagnostics.note(&Reply::default());
+            self.client.send_ok().await?;
+            return Ok(Flow::Continue);
+        }
+        let nothing = b"DO 0";
+        let planned = self.plan(nothing, false);
+        let mut framed = Vec::new();
+        put_query(&mut framed, &[], nothing);
+        let work = Work::Command {
+            framed: &framed,
+            attributes: 0,
+            kind: Kind::Query,
+            statement_id: 0,
+        };
+        self.run_statement(work, &planned).await
+    }
+}

@@ -1,0 +1,99 @@
+//! Locks that routines take, of which the text of a statement tells nothing.
+//!
+//! Behind a statement that may run a routine, before its connection is given back, the server is
+//! asked to release all user locks. Hardly ever is there one. Then the session has lost it, and is
+//! ended as by a server, with which its locks would end too. From then on the statement keeps its
+//! connection, like one that calls `GET_LOCK` itself.
+
+use super::Session;
+use super::effects::ends_transaction;
+use super::followup::Followup;
+use crate::routing::{self, Transaction};
+use crate::sql::{self, Plan, Planned};
+
+/// The statements that may have taken locks on the connection that the session has, since it was
+/// asked.
+#[derive(Debug, Default)]
+pub(super) struct Suspects {
+    statements: Vec<Planned>,
+    /// There was a lock.
+    have_lost: bool,
+}
+
+impl Suspects {
+    /// How many are remembered; of those that come later nothing is learnt.
+    const MOST: usize = 16;
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+
+    /// Whether a lock was lost.
+    pub(super) fn have_lost(&self) -> bool {
+        self.have_lost
+    }
+
+    /// Forgets all: the connection was reset.
+    pub(super) fn clear(&mut self) {
+        self.statements.clear();
+    }
+
+    fn add(&mut self, planned: &Planned) {
+        let is_known = self.statements.iter().any(|one| one.key == planned.key);
+        if !is_known && self.statements.len() < Self::MOST {
+            self.statements.push(planned.clone());
+        }
+    }
+}
+
+impl Session {
+    /// Takes note of a statement that ran.
+    pub(super) fn note_unseen(&mut self, planned: &Planned) {
+        if self.may_lock(&planned.plan) {
+            self.suspects.add(planned);
+        }
+    }
+
+    /// The question, if the connection is given back after this statement. Without a transaction,
+    /// `is_alone` tells whether it is.
+    pub(super) fn locks_before_leaving(&self, plan: &Plan, is_alone: bool) -> Option<Followup> {
+        let may_have = !self.suspects.is_empty() || self.may_lock(plan);
+        let is_leaving = match self.transaction {
+            Transaction::None => is_alone && self.cursors.is_empty(),
+            _ => self.holds.is_empty() && ends_transaction(plan),
+        };
+        (may_have && is_leaving && plan.holds.is_empty()).then_some(Followup::UserLocks)
+    }
+
+    /// Takes note of how many locks there were.
+    pub(super) fn note_released_locks(&mut self, count: u64) {
+        let suspects = std::mem::take(&mut self.suspects.statements);
+        if count == 0 {
+            return;
+        }
+        self.suspects.have_lost = true;
+        for planned in suspects {
+            let remembered = self.shared.plans.remember_lock(&planned);
+            tracing::warn!(
+                session = self.handle.id,
+                kind = remembered.plan.kind.name(),
+                digest = %remembered.plan.digest,
+                "a routine took a user lock, and the session was ended: from now on the statement keeps its connection"
+            );
+        }
+    }
+
+    /// Whether the statement may run what takes locks that its text does not show.
+    fn may_lock(&self, plan: &Plan) -> bool {
+        use sql::Kind::{Call, Compound, Execute, Prepare};
+        let allowed = &self.world.config.routing.reader_functions;
+        match plan.kind {
+            Call | Compound | Execute => true,
+            Prepare => false,
+            _ => {
+                !routing::are_allowed(plan, allowed)
+                    || plan.parts.iter().any(|part| self.may_lock(part))
+            }
+        }
+    }
+}
