@@ -8,6 +8,9 @@
 
 #![allow(clippy::unwrap_used, reason = "everything here runs in tests")]
 
+pub mod aurora;
+pub mod beside;
+pub mod checker;
 mod config;
 pub mod rig;
 mod stage;

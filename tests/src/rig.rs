@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use isthmus_lab::{Account, Flavor, Lab, MONITOR, Options, Proxy, ProxyAddresses, Relay};
+use isthmus_lab::{
+    Account, Flavor, Lab, MONITOR, Options, Proxy, ProxyAddresses, Relay, proxy_binary,
+};
 use isthmus_protocol::capabilities::Capabilities;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
@@ -98,13 +100,27 @@ impl Blueprint {
     /// # Panics
     /// If there is no such user.
     #[must_use]
-    pub fn with_right(mut self, user: &str, right: &str) -> Self {
+    pub fn with_right(self, user: &str, right: &str) -> Self {
+        self.with_user_setting(user, right, true)
+    }
+
+    /// Sets something for one user.
+    ///
+    /// # Panics
+    /// If there is no such user.
+    #[must_use]
+    pub fn with_user_setting(
+        mut self,
+        user: &str,
+        key: &str,
+        value: impl Into<toml::Value>,
+    ) -> Self {
         let users = self.array("users");
         let user = users
             .iter_mut()
             .find(|one| one["name"].as_str() == Some(user));
         let user = user.unwrap().as_table_mut().unwrap();
-        user.insert(right.into(), true.into());
+        user.insert(key.into(), value.into());
         self
     }
 
@@ -129,6 +145,16 @@ impl Blueprint {
         ))
         .unwrap();
         self.array("endpoints").push(endpoint.into());
+    }
+
+    /// The same with something set for every endpoint.
+    #[must_use]
+    pub fn with_endpoints(mut self, key: &str, value: &str) -> Self {
+        for endpoint in self.array("endpoints") {
+            let endpoint = endpoint.as_table_mut().unwrap();
+            endpoint.insert(key.into(), value.into());
+        }
+        self
     }
 
     /// The file for a proxy with these addresses.
@@ -289,6 +315,24 @@ impl Rig {
         self.proxy.logged("endpoint is up").await.unwrap();
     }
 
+    /// Makes the heartbeat table, and gives the monitoring user the rights that `isthmus setup`
+    /// prints.
+    ///
+    /// # Panics
+    /// If anything goes wrong.
+    pub async fn set_up_heartbeat(&self) {
+        let output = setup(
+            self.proxy.config(),
+            &["--user", "root", "--password-env", "ROOT"],
+        );
+        assert!(output.status.success(), "{output:?}");
+        let report = String::from_utf8(output.stdout).unwrap();
+        for grant in report.lines().filter(|line| line.starts_with("GRANT")) {
+            self.lab.writer().execute(grant).await.unwrap();
+        }
+        self.lab.wait_caught_up().await.unwrap();
+    }
+
     /// The file for the running proxy with another configuration.
     pub fn render(&self, blueprint: &Blueprint) -> String {
         blueprint.render(ProxyAddresses {
@@ -392,12 +436,35 @@ impl Rig {
     }
 }
 
+/// Runs `isthmus setup`, with the root's password in the environment variable ROOT.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn setup(config: &std::path::Path, arguments: &[&str]) -> std::process::Output {
+    std::process::Command::new(proxy_binary().unwrap())
+        .args(["setup", "--config"])
+        .arg(config)
+        .args(arguments)
+        .env("ROOT", isthmus_lab::ROOT.password)
+        .output()
+        .unwrap()
+}
+
 /// Makes a user and a schema of a name that no other test has.
 ///
 /// # Panics
 /// If the writer refuses.
 pub async fn make_user(lab: &Lab) -> String {
     let name = format!("rig_{}", RIGS.fetch_add(1, Ordering::Relaxed));
+    make_user_named(lab, &name).await;
+    name
+}
+
+/// Makes a user and a schema of this name.
+///
+/// # Panics
+/// If the writer refuses.
+pub async fn make_user_named(lab: &Lab, name: &str) {
     let admin = if lab.flavor() == Flavor::Mysql {
         ", CONNECTION_ADMIN"
     } else {
@@ -408,14 +475,13 @@ pub async fn make_user(lab: &Lab) -> String {
         format!("CREATE USER {name}@'%' IDENTIFIED BY '{PASSWORD}'"),
         format!(
             "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, CREATE TEMPORARY TABLES, \
-             LOCK TABLES, EXECUTE, CREATE ROUTINE, ALTER ROUTINE, PROCESS, RELOAD{admin} ON *.* TO {name}@'%'"
+             LOCK TABLES, CREATE VIEW, SHOW VIEW, TRIGGER, EXECUTE, CREATE ROUTINE, ALTER ROUTINE, PROCESS, RELOAD{admin} ON *.* TO {name}@'%'"
         ),
     ];
     for statement in statements {
         lab.writer().execute(statement).await.unwrap();
     }
     lab.wait_caught_up().await.unwrap();
-    name
 }
 
 async fn direct(address: &SocketAddr, user: &str, schema: &str) -> Conn {

@@ -4,13 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use isthmus_protocol::auth::Plugin;
+use bytes::BytesMut;
+use isthmus::rsa::encrypt_with_pem;
 use isthmus_protocol::auth::caching_sha2::{FAST_AUTH_OK, FULL_AUTH, REQUEST_PUBLIC_KEY};
+use isthmus_protocol::auth::{Plugin, xor_with_nonce};
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::column::ColumnDefinition;
 use isthmus_protocol::command::Command;
+use isthmus_protocol::compression::{Algorithm, Compression, Content};
 use isthmus_protocol::error_packet::ErrPacket;
-use isthmus_protocol::handshake::{Attributes, AuthSwitch, Greeting, Login, TlsRequest};
+use isthmus_protocol::handshake::{
+    Attributes, AuthSwitch, ChangeUser, Greeting, Login, TlsRequest,
+};
 use isthmus_protocol::lenenc::{Reader, put_bytes};
 use isthmus_protocol::packet;
 use isthmus_protocol::prepared::PrepareOk;
@@ -84,10 +89,22 @@ pub struct Client {
     pub collation: u16,
     /// The connection attributes, where the capabilities have them.
     pub attributes: Attributes,
+    /// The level to ask for, where the capabilities have zstd.
+    pub zstd_level: u8,
+    framing: Option<Framing>,
     /// The sequence id of the next packet in the login, of either side.
     sequence: u8,
     /// Every packet that came since the greeting, while the login lasted.
     pub transcript: Vec<Packet>,
+}
+
+/// What makes a connection a compressed one.
+struct Framing {
+    compression: Compression,
+    /// Bytes that came and are no whole frame yet.
+    raw: Vec<u8>,
+    /// What was in the frames and is not read yet.
+    content: BytesMut,
 }
 
 impl Answer {
@@ -151,6 +168,8 @@ impl Client {
             capabilities: USUAL,
             collation: 45,
             attributes: Attributes::new(),
+            zstd_level: 3,
+            framing: None,
             sequence,
             transcript: Vec::new(),
         }))
@@ -170,8 +189,7 @@ impl Client {
         client
     }
 
-    /// Sends the login and goes through the authentication to its end. A password that turns out
-    /// wrong is not sent again: its place in the full exchange takes nonsense.
+    /// Sends the login and goes through the authentication to its end.
     ///
     /// # Errors
     /// What the socket says.
@@ -204,7 +222,7 @@ impl Client {
             database: schema.map(Into::into),
             auth_plugin: Some(self.greeting.auth_plugin.clone()),
             attributes: self.attributes.clone(),
-            zstd_level: None,
+            zstd_level: Some(self.zstd_level),
         }
     }
 
@@ -213,6 +231,7 @@ impl Client {
     /// # Errors
     /// What the socket says.
     pub async fn finish_login(&mut self, password: &str) -> io::Result<Result<(), Refusal>> {
+        let mut nonce = self.greeting.nonce;
         loop {
             let packet = self.receive_next().await?;
             let answer = match packet.payload.as_slice() {
@@ -221,15 +240,53 @@ impl Client {
                 [0xFE, ..] => {
                     let switch = AuthSwitch::parse(&packet.payload).map_err(io::Error::other)?;
                     let plugin = Plugin::from_name(&switch.plugin).unwrap();
-                    plugin.response(password.as_bytes(), &switch.nonce().unwrap())
+                    nonce = switch.nonce().unwrap();
+                    plugin.response(password.as_bytes(), &nonce)
                 }
                 [0x01, FAST_AUTH_OK] => continue,
+                [0x01, FULL_AUTH] if self.capabilities.contains(Capabilities::SSL) => {
+                    [password.as_bytes(), &[0]].concat()
+                }
                 [0x01, FULL_AUTH] => vec![REQUEST_PUBLIC_KEY],
-                // The key. Nobody with the right password comes here.
-                [0x01, ..] => vec![0x5A; 256],
+                [0x01, pem @ ..] => {
+                    let hidden = [password.as_bytes(), &[0]].concat();
+                    let hidden = xor_with_nonce(&hidden, &nonce);
+                    encrypt_with_pem(pem, &hidden).map_err(io::Error::other)?
+                }
                 other => panic!("not a part of a login: {other:?}"),
             };
             self.send_next(&answer).await?;
+        }
+    }
+
+    /// Sends COM_CHANGE_USER and goes through the authentication to its end, as
+    /// [`Client::authenticate`]. [`Client::transcript`] begins anew.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn change_user(
+        &mut self,
+        change: &ChangeUser,
+        password: &str,
+    ) -> io::Result<Result<(), Refusal>> {
+        let mut payload = Vec::new();
+        change
+            .encode(self.capabilities, &mut payload)
+            .map_err(io::Error::other)?;
+        self.begin_command(&payload).await?;
+        self.finish_login(password).await
+    }
+
+    /// A change to this user with its password and schema, answered with the greeting's nonce.
+    pub fn change_to(&self, user: &str, password: &str, schema: &str) -> ChangeUser {
+        let plugin = Plugin::from_name(&self.greeting.auth_plugin).unwrap();
+        ChangeUser {
+            user: user.into(),
+            auth_response: plugin.response(password.as_bytes(), &self.greeting.nonce),
+            database: Some(schema.into()),
+            collation: self.collation,
+            auth_plugin: Some(self.greeting.auth_plugin.clone()),
+            attributes: self.attributes.clone(),
         }
     }
 
@@ -251,6 +308,25 @@ impl Client {
         let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
         let stream: Box<dyn Socket> = Box::new(connector.connect(name, self.stream).await?);
         Ok(Self { stream, ..self })
+    }
+
+    /// Sends a command that packets in turns follow, as in a login.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn begin_command(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.transcript.clear();
+        self.sequence = self.send(0, payload).await?;
+        Ok(())
+    }
+
+    /// Goes on in compressed frames, as servers do behind the OK of a login that asked for it.
+    pub fn compress(&mut self, algorithm: Algorithm) {
+        self.framing = Some(Framing {
+            compression: Compression::of_server(algorithm),
+            raw: Vec::new(),
+            content: BytesMut::new(),
+        });
     }
 
     /// Sends a packet of the login.
@@ -284,11 +360,34 @@ impl Client {
         Ok(next)
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes as they are, in frames if the connection is compressed.
     ///
     /// # Errors
     /// What the socket says.
     pub async fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.framing {
+            None => self.stream.write_all(bytes).await?,
+            Some(framing) => {
+                let mut out = Vec::new();
+                // A command's first packet has the sequence id 0.
+                if bytes.get(3) == Some(&0) {
+                    Content::of_commands(bytes)
+                        .for_each(|content| framing.compression.put(content, &mut out));
+                } else {
+                    Content::of_more(bytes)
+                        .for_each(|content| framing.compression.put(content, &mut out));
+                }
+                self.stream.write_all(&out).await?;
+            }
+        }
+        self.stream.flush().await
+    }
+
+    /// Sends bytes that are frames already.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn send_frames(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
@@ -298,7 +397,10 @@ impl Client {
     /// # Errors
     /// What the socket says, and `TimedOut`.
     pub async fn receive(&mut self) -> io::Result<Packet> {
-        receive(&mut self.stream).await
+        match &mut self.framing {
+            None => receive(&mut self.stream).await,
+            Some(framing) => in_time(framing.receive(&mut self.stream)).await,
+        }
     }
 
     /// Receives so many bytes, whatever they are.
@@ -400,6 +502,31 @@ impl Client {
         }
     }
 
+    /// Reads one answer with at most one result set, of whatever form its rows are; returns its
+    /// error.
+    ///
+    /// # Errors
+    /// What the socket says.
+    pub async fn pass_over_answer(&mut self) -> io::Result<Option<Refusal>> {
+        let first = self.receive().await?;
+        match first.payload.as_slice() {
+            [0x00 | 0xFE, ..] => return Ok(None),
+            [0xFF, ..] => return Ok(Some(refusal(&first))),
+            _ => {}
+        }
+        let has_eof = !self.capabilities.contains(Capabilities::DEPRECATE_EOF);
+        let mut ends = if has_eof { 2 } else { 1 };
+        while ends > 0 {
+            let packet = self.receive().await?;
+            match packet.payload.as_slice() {
+                [0xFF, ..] => return Ok(Some(refusal(&packet))),
+                [0xFE, ..] if packet.payload.len() < 0xFF_FFFF => ends -= 1,
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// Ends the connection in good order on this side, TLS included.
     pub async fn say_goodbye(mut self) {
         let _ = self.stream.shutdown().await;
@@ -419,24 +546,57 @@ impl Client {
     }
 }
 
+impl Framing {
+    async fn receive(&mut self, stream: &mut Box<dyn Socket>) -> io::Result<Packet> {
+        loop {
+            let header = packet::Header::parse(&self.content);
+            let length = header.map(|header| packet::HEADER_LEN + header.length);
+            if let Some(length) = length.filter(|length| self.content.len() >= *length) {
+                return receive_from(&mut &self.content.split_to(length)[..]).await;
+            }
+            self.fill(stream).await?;
+        }
+    }
+
+    /// Unpacks one frame.
+    async fn fill(&mut self, stream: &mut Box<dyn Socket>) -> io::Result<()> {
+        loop {
+            let frame = self.compression.next(&self.raw).map_err(io::Error::other)?;
+            if let Some(frame) = frame {
+                let start = self.content.len();
+                self.content.resize(start + frame.content_len(), 0);
+                let unpacked = frame.unpack(&mut self.content[start..]);
+                unpacked.map_err(io::Error::other)?;
+                let framed = frame.framed_len();
+                self.raw.drain(..framed);
+                return Ok(());
+            }
+            if stream.read_buf(&mut self.raw).await? == 0 {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+        }
+    }
+}
+
 /// COM_QUERY.
 pub fn query_payload(sql: &str) -> Vec<u8> {
     [&[Command::Query as u8], sql.as_bytes()].concat()
 }
 
 async fn receive(stream: &mut Box<dyn Socket>) -> io::Result<Packet> {
-    in_time(async {
-        let mut head = [0; packet::HEADER_LEN];
-        stream.read_exact(&mut head).await?;
-        let header = packet::Header::parse(&head).ok_or(io::ErrorKind::InvalidData)?;
-        let mut payload = vec![0; header.length];
-        stream.read_exact(&mut payload).await?;
-        Ok(Packet {
-            sequence: header.sequence,
-            payload,
-        })
+    in_time(receive_from(stream)).await
+}
+
+async fn receive_from(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Packet> {
+    let mut head = [0; packet::HEADER_LEN];
+    stream.read_exact(&mut head).await?;
+    let header = packet::Header::parse(&head).ok_or(io::ErrorKind::InvalidData)?;
+    let mut payload = vec![0; header.length];
+    stream.read_exact(&mut payload).await?;
+    Ok(Packet {
+        sequence: header.sequence,
+        payload,
     })
-    .await
 }
 
 async fn in_time<T>(reading: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -8,6 +8,7 @@ use isthmus_lab::{Flavor, Options};
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::command::Command;
 use isthmus_protocol::ok::OkPacket;
+use isthmus_protocol::status::Status;
 use isthmus_tests::rig::{PASSWORD, Rig, dedicated, shared};
 use isthmus_tests::wire::{Answer, Client, USUAL};
 use mysql_async::prelude::Queryable;
@@ -44,6 +45,77 @@ async fn same(clients: &mut [Client; 2], sql: &str) -> Answer {
     }
     assert_eq!(answers[1], answers[0], "{sql}");
     answers.remove(0)
+}
+
+/// All packets of an answer that ends with an OK.
+async fn packets(client: &mut Client) -> Vec<(u8, Vec<u8>)> {
+    let mut packets = Vec::new();
+    let mut is_in_result = false;
+    let mut is_in_rows = false;
+    loop {
+        let packet = client.receive().await.unwrap();
+        let payload = packet.payload;
+        let is_over = !is_in_result
+            && match payload[0] {
+                0 => !OkPacket::parse(&payload, false)
+                    .unwrap()
+                    .status
+                    .contains(Status::MORE_RESULTS_EXISTS),
+                first => first == 0xFF,
+            };
+        let is_result = is_in_result || !matches!(payload[0], 0 | 0xFF);
+        if payload[0] == 0xFE && payload.len() < 9 {
+            is_in_result = !is_in_rows;
+            is_in_rows = !is_in_rows;
+        } else {
+            is_in_result = is_result;
+        }
+        packets.push((packet.sequence, payload));
+        if is_over {
+            return packets;
+        }
+    }
+}
+
+async fn what_stands_between_columns_and_rows(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&[
+        "CREATE PROCEDURE p (OUT a INT) BEGIN SELECT 1; SET a = 7; END",
+        "CREATE PROCEDURE q () BEGIN SELECT 1; SELECT 2; END",
+    ])
+    .await;
+    let capabilities = (USUAL | Capabilities::MULTI_STATEMENTS) - Capabilities::DEPRECATE_EOF;
+    let mut clients = rig.wires(capabilities).await;
+    for sql in [
+        "SELECT 1; SELECT 2; DO 1",
+        "CALL q()",
+        "SELECT 1; CALL q(); DO 1",
+    ] {
+        let mut transcripts = Vec::new();
+        for client in &mut clients {
+            let query = isthmus_tests::wire::query_payload(sql);
+            client.send(0, &query).await.unwrap();
+            transcripts.push(packets(client).await);
+        }
+        assert_eq!(transcripts[1], transcripts[0], "{sql}");
+    }
+    // What a parameter has been set to is marked as such.
+    let mut transcripts = Vec::new();
+    for client in &mut clients {
+        let id = client.prepare("CALL p(?)").await;
+        let mut execute = vec![Command::StmtExecute as u8];
+        execute.extend_from_slice(&id.to_le_bytes());
+        // No cursor, once, not NULL, the type of BIGINT, 0.
+        execute.extend_from_slice(&[0, 1, 0, 0, 0, 0, 1, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        client.send(0, &execute).await.unwrap();
+        let mut packets = packets(client).await;
+        // To clients with DEPRECATE_EOF, and so to the proxy, MySQL tells more behind these rows.
+        if flavor == Flavor::Mysql {
+            packets.remove(packets.len() - 2);
+        }
+        transcripts.push(packets);
+    }
+    assert_eq!(transcripts[1], transcripts[0]);
 }
 
 async fn found_rows(flavor: Flavor) {
@@ -226,7 +298,7 @@ async fn connection_attributes() {
     });
     let rig = Rig::start_on(
         lab.await,
-        "[pool]\nconnection_attributes = [\"program_name\", \"team\"]",
+        "[pool]\nmin_idle = 0\nconnection_attributes = [\"program_name\", \"team\"]",
     )
     .await;
     let shown = async |attributes: &[(&str, &str)]| -> Vec<(String, String)> {
@@ -238,6 +310,7 @@ async fn connection_attributes() {
         log_in_as(&mut client, &rig).await;
         // A transaction, so that it is one connection's.
         client.query("BEGIN").await.unwrap().expect_ok();
+        client.query("DO 1").await.unwrap().expect_ok();
         let running = client.query("SHOW ISTHMUS SESSION").await.unwrap();
         let Answer::Rows(facts) = running else {
             panic!("{running:?}")
@@ -467,6 +540,7 @@ async fn expired_password(flavor: Flavor) {
 }
 
 isthmus_tests::on_both! {
+    what_stands_between_columns_and_rows
     found_rows
     ignore_space
     interactive

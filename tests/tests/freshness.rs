@@ -159,13 +159,16 @@ impl Walker {
         while Instant::now() < end {
             self.write().await?;
             let deadline = Instant::now() + PATIENCE;
+            // What it reads on the writer meanwhile, the reader must have too.
+            let mut pause = Duration::from_millis(5);
             while !self.read().await? {
                 assert!(
                     Instant::now() < deadline,
                     "session {} never got back to the reader",
                     self.id
                 );
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(pause).await;
+                pause = pause * 3 / 2;
             }
         }
         Ok(())
@@ -225,9 +228,9 @@ async fn search(rig: &Rig, sessions: u32, time: Duration) -> Tally {
     tally
 }
 
-fn settings(on_stale: &str, max_wait: &str) -> String {
+fn settings(source: &str, on_stale: &str, max_wait: &str) -> String {
     format!(
-        "[consistency]\nsource = \"gtid\"\non_stale = \"{on_stale}\"\nmax_wait = \"{max_wait}\"\n\
+        "[consistency]\nsource = \"{source}\"\non_stale = \"{on_stale}\"\nmax_wait = \"{max_wait}\"\n\
          [pool]\nmax_connections = 20\n"
     )
 }
@@ -254,14 +257,22 @@ fn interrupt_replication(lab: &Arc<Lab>) -> tokio::task::JoinHandle<()> {
     })
 }
 
-async fn no_read_is_stale(flavor: Flavor) {
+async fn no_read_is_stale(flavor: Flavor, source: &str) {
     let lab = dedicated(Options {
         flavor,
         ..Options::default()
     })
     .await;
-    for (on_stale, max_wait) in [("writer", "1s"), ("wait", "300ms"), ("wait", "10s")] {
-        let rig = Rig::start_on(lab.clone(), &settings(on_stale, max_wait)).await;
+    for (on_stale, max_wait) in [
+        ("fastest", "1s"),
+        ("writer", "1s"),
+        ("wait", "300ms"),
+        ("wait", "10s"),
+    ] {
+        let rig = Rig::start_on(lab.clone(), &settings(source, on_stale, max_wait)).await;
+        if source == "heartbeat" {
+            rig.set_up_heartbeat().await;
+        }
         lab.delay_replication(Duration::from_secs(1)).await.unwrap();
         let tally = search(&rig, 32, Duration::from_secs(6)).await;
         assert!(
@@ -341,12 +352,22 @@ async fn reads_go_to_the_reader(rig: &Rig) {
 
 #[tokio::test]
 async fn no_read_is_stale_on_mysql() {
-    no_read_is_stale(Flavor::Mysql).await;
+    no_read_is_stale(Flavor::Mysql, "gtid").await;
 }
 
 #[tokio::test]
 async fn no_read_is_stale_on_mariadb() {
-    no_read_is_stale(Flavor::Mariadb).await;
+    no_read_is_stale(Flavor::Mariadb, "gtid").await;
+}
+
+#[tokio::test]
+async fn no_read_is_stale_on_mysql_by_heartbeat() {
+    no_read_is_stale(Flavor::Mysql, "heartbeat").await;
+}
+
+#[tokio::test]
+async fn no_read_is_stale_on_mariadb_by_heartbeat() {
+    no_read_is_stale(Flavor::Mariadb, "heartbeat").await;
 }
 
 /// A promise that is not kept: the search must find that out, or it finds nothing.
@@ -496,7 +517,7 @@ async fn every_write_is_seen(flavor: Flavor) {
         ..Options::default()
     })
     .await;
-    let rig = Rig::start_on(lab.clone(), &settings("writer", "1s")).await;
+    let rig = Rig::start_on(lab.clone(), &settings("gtid", "writer", "1s")).await;
     rig.prepare_data(&[
         "CREATE TABLE r (id INT PRIMARY KEY, n INT)",
         "CREATE TABLE partly (id INT PRIMARY KEY) ENGINE = MyISAM",
@@ -607,6 +628,60 @@ async fn every_write_is_seen_on_mariadb() {
     every_write_is_seen(Flavor::Mariadb).await;
 }
 
+/// How a session leaves a transaction in which it has read on the writer.
+#[derive(Debug, Clone, Copy)]
+enum Leaving {
+    Saying(&'static str),
+    Resetting,
+    ChangingUser,
+}
+
+/// What a transaction has shown is shown afterwards too, though it has written nothing.
+async fn what_was_seen_stays_seen(flavor: Flavor) {
+    let lab = dedicated(Options {
+        flavor,
+        ..Options::default()
+    })
+    .await;
+    let rig = Rig::start_on(lab.clone(), &settings("gtid", "writer", "1s")).await;
+    rig.prepare_data(&["CREATE TABLE r (n INT)"]).await;
+    lab.stop_replication().await.unwrap();
+    let insert = format!("INSERT INTO {}.r VALUES (1)", rig.schema);
+    lab.writer().execute(insert).await.unwrap();
+    let count = format!("SELECT COUNT(*) FROM {}.r", rig.schema);
+    for leaving in [
+        Leaving::Saying("COMMIT"),
+        Leaving::Saying("ROLLBACK"),
+        Leaving::Saying("START TRANSACTION READ ONLY"),
+        Leaving::Resetting,
+        Leaving::ChangingUser,
+    ] {
+        let mut conn = rig.connect().await;
+        let before: Option<u32> = conn.query_first(&count).await.unwrap();
+        assert_eq!(before, Some(0), "{leaving:?}: not on the reader");
+        conn.query_drop("BEGIN").await.unwrap();
+        let inside: Option<u32> = conn.query_first(&count).await.unwrap();
+        assert_eq!(inside, Some(1), "{leaving:?}: not on the writer");
+        match leaving {
+            Leaving::Saying(sql) => conn.query_drop(sql).await.unwrap(),
+            Leaving::Resetting => assert!(conn.reset().await.unwrap()),
+            Leaving::ChangingUser => conn.change_user(ChangeUserOpts::default()).await.unwrap(),
+        }
+        let after: Option<u32> = conn.query_first(&count).await.unwrap();
+        assert_eq!(after, Some(1), "{leaving:?}: an older state than before");
+    }
+}
+
+#[tokio::test]
+async fn what_was_seen_stays_seen_on_mysql() {
+    what_was_seen_stays_seen(Flavor::Mysql).await;
+}
+
+#[tokio::test]
+async fn what_was_seen_stays_seen_on_mariadb() {
+    what_was_seen_stays_seen(Flavor::Mariadb).await;
+}
+
 /// What DDL has made can be used at once: schemas, tables, columns.
 async fn what_was_made_can_be_used(flavor: Flavor) {
     let lab = dedicated(Options {
@@ -614,7 +689,7 @@ async fn what_was_made_can_be_used(flavor: Flavor) {
         ..Options::default()
     })
     .await;
-    let rig = Rig::start_on(lab.clone(), &settings("writer", "1s")).await;
+    let rig = Rig::start_on(lab.clone(), &settings("gtid", "writer", "1s")).await;
     lab.stop_replication().await.unwrap();
     let mut conn = rig.connect().await;
     let steps = [

@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use isthmus_lab::{Flavor, Proxy, Server};
+use isthmus_tests::beside::holds;
+use isthmus_tests::rig::code;
 use isthmus_tests::{Stage, connect, set};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
@@ -124,6 +126,25 @@ isthmus_tests::on_each_flavor! {
         a.query_drop("SELECT 1").await.unwrap();
         a.disconnect().await.unwrap();
         b.query_drop("INSERT INTO sharing_next.t VALUES (1)").await.unwrap();
+    }
+
+    async fn the_next_transaction_is_held_for_until_it_ends(stage) {
+        stage.schema("sharing_next_end").await;
+        let proxy = narrow_proxy(stage, 1).await;
+        let [mut a, mut b]: [Conn; 2] = sessions(&proxy, 2).await.try_into().unwrap();
+        b.query_drop("CREATE TABLE sharing_next_end.t (a INT)").await.unwrap();
+        for end in ["COMMIT", "ROLLBACK"] {
+            a.query_drop("SET TRANSACTION READ ONLY").await.unwrap();
+            assert_eq!(holds(&mut a).await, ["next_transaction"]);
+            a.query_drop("BEGIN").await.unwrap();
+            let refused = a.query_drop("INSERT INTO sharing_next_end.t VALUES (1)").await;
+            assert_eq!(code(refused), 1792);
+            a.query_drop(end).await.unwrap();
+            assert_eq!(holds(&mut a).await, [""; 0]);
+            for session in [&mut b, &mut a] {
+                session.query_drop("INSERT INTO sharing_next_end.t VALUES (2)").await.unwrap();
+            }
+        }
     }
 
     async fn a_reset_gives_the_character_set_of_a_login_back(stage) {

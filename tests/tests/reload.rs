@@ -5,15 +5,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isthmus_lab::{Flavor, Options, Relay, Signal};
 use isthmus_tests::rig::{
-    Blueprint, PASSWORD, Rig, WHERE, code, dedicated, driver_options, http, make_user, until,
+    Blueprint, PASSWORD, PATIENCE, Rig, WHERE, code, dedicated, driver_options, http, make_user,
+    until,
 };
 use isthmus_tests::wire::Client;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, TxOpts};
+use mysql_async::{Conn, Opts, Row, TxOpts};
 
 const BUSY: u32 = 64;
 const ON_WRITER: &str = "/* isthmus:writer */ ";
@@ -295,7 +296,7 @@ async fn endpoints_change(flavor: Flavor) {
     );
 
     for client in &mut idle {
-        assert_eq!(client.query(WHERE).await.unwrap().value(), "reader");
+        comes_to(client, "reader").await;
     }
     open.query("INSERT INTO slow VALUES (2)")
         .await
@@ -327,6 +328,19 @@ async fn endpoints_change(flavor: Flavor) {
             relay.traffic().open == 0
         })
         .await;
+    }
+}
+
+/// A session reads on this server, as soon as that has what the session has seen elsewhere.
+async fn comes_to(client: &mut Client, server: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let place = client.query(WHERE).await.unwrap().value();
+        if place == server {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still on the {place}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -386,7 +400,7 @@ async fn roles_are_swapped(flavor: Flavor) {
                 .value(),
             sign.0
         );
-        assert_eq!(client.query(WHERE).await.unwrap().value(), sign.1);
+        comes_to(&mut client, sign.1).await;
     }
     let rounds = crowd.dismiss().await;
     println!("{flavor}: {rounds} turns of {BUSY} connections, the roles swapped twice, no error");
@@ -400,6 +414,55 @@ async fn roles_are_swapped_on_mysql() {
 #[tokio::test]
 async fn roles_are_swapped_on_mariadb() {
     roles_are_swapped(Flavor::Mariadb).await;
+}
+
+/// A write that waits for a writer that is down runs on the one that takes its place.
+async fn what_waits_for_the_writer_follows_a_reload(flavor: Flavor) {
+    let lab = dedicated(Options {
+        flavor,
+        ..Options::default()
+    })
+    .await;
+    let rig = Rig::start_on(lab.clone(), "[pool]\nborrow_timeout = \"60s\"").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT PRIMARY KEY)"])
+        .await;
+    let (mut session, mut watching) = (rig.connect().await, rig.connect().await);
+    let id = session.id();
+    lab.wait_caught_up().await.unwrap();
+    lab.writer().kill();
+    let writing = tokio::spawn(async move {
+        session
+            .query_drop("INSERT INTO t VALUES (1)")
+            .await
+            .unwrap();
+        session
+            .query_first::<u8, _>("SELECT a FROM t")
+            .await
+            .unwrap()
+    });
+    until("the write waits for the writer", async || {
+        let sessions: Vec<Row> = watching.query("SHOW ISTHMUS SESSIONS").await.unwrap();
+        let mut its = sessions.iter().filter(|row| row.get("id") == Some(id));
+        its.any(|row| row.get("state") == Some("working".to_owned()))
+    })
+    .await;
+    lab.promote(0).await.unwrap();
+    let mut promoted = rig.blueprint.clone();
+    let (old, new) = (rig.writer.address(), rig.reader.address());
+    promoted.set_endpoints(&[("virginia", old, "reader"), ("tokyo", new, "writer")]);
+    apply(&rig, &promoted, Way::Http).await;
+    let shown = tokio::time::timeout(Duration::from_secs(30), writing).await;
+    assert_eq!(shown.unwrap().unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn what_waits_for_the_writer_follows_a_reload_on_mysql() {
+    what_waits_for_the_writer_follows_a_reload(Flavor::Mysql).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_the_writer_follows_a_reload_on_mariadb() {
+    what_waits_for_the_writer_follows_a_reload(Flavor::Mariadb).await;
 }
 
 /// A session that has written, and has seen its write on the reader, is not sent into the past by

@@ -9,7 +9,7 @@ use isthmus_lab::Flavor;
 use isthmus_tests::rig::{PASSWORD, Rig, code, driver_options, http, until};
 use isthmus_tests::wire::Answer;
 use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{Conn, Opts};
+use mysql_async::{Conn, Opts, Row};
 
 /// A row of SHOW ISTHMUS SESSION.
 type Fact = (String, String, Option<String>, Option<f64>, Option<String>);
@@ -104,13 +104,18 @@ async fn a_session_says_what_holds_it(flavor: Flavor) {
         .unwrap();
     let mode = fact(&mut conn, "variable", "sql_mode").await;
     assert_eq!(mode.as_deref(), Some("ANSI_QUOTES"));
-    conn.query_drop("SET @a = 1").await.unwrap();
+    conn.query_drop("SET @`é` = 1").await.unwrap();
     conn.query_drop("BEGIN").await.unwrap();
+    assert_eq!(
+        fact(&mut conn, "session", "deferred").await.as_deref(),
+        Some("START TRANSACTION")
+    );
+    conn.query_drop("SELECT 1").await.unwrap();
     let holds = facts(&mut conn, "hold").await;
     let by = |name: &str| holds[name].4.as_deref();
     assert_eq!(
         (by("user_variable"), by("transaction")),
-        (Some("set"), Some("begin"))
+        (Some("set"), Some("select"))
     );
     assert!(holds["user_variable"].3 > holds["transaction"].3);
     assert!(holds["transaction"].3.unwrap() < 30.0);
@@ -183,6 +188,7 @@ async fn the_last_statement_is_explained(flavor: Flavor) {
 
     conn.query_drop("BEGIN").await.unwrap();
     conn.query_drop("SELECT 1").await.unwrap();
+    conn.query_drop("SELECT 1").await.unwrap();
     assert_eq!(
         last(&mut conn).await.3,
         "the session keeps its connection: transaction"
@@ -203,12 +209,17 @@ async fn the_last_statement_is_explained(flavor: Flavor) {
         (statement.as_str(), route.as_str(), endpoint),
         ("show", "previous", None)
     );
-    let _: Vec<i64> = conn
-        .exec("SELECT id FROM t WHERE id = ?", (1,))
-        .await
-        .unwrap();
-    let (statement, route, ..) = last(&mut conn).await;
-    assert_eq!((statement.as_str(), route.as_str()), ("select", "reader"));
+    // As soon as the reader has what the session has seen on the writer.
+    until("a prepared read is answered by the reader", async || {
+        let _: Vec<i64> = conn
+            .exec("SELECT id FROM t WHERE id = ?", (1,))
+            .await
+            .unwrap();
+        let (statement, route, ..) = last(&mut conn).await;
+        assert_eq!(statement, "select");
+        route == "reader"
+    })
+    .await;
 }
 
 async fn the_servers_are_shown_as_they_are(flavor: Flavor) {
@@ -229,8 +240,27 @@ async fn the_servers_are_shown_as_they_are(flavor: Flavor) {
     let rig = Rig::start(flavor, "").await;
     let mut conn = rig.connect().await;
     conn.query_drop("BEGIN").await.unwrap();
+    conn.query_drop("SELECT 1").await.unwrap();
     let endpoints = async |conn: &mut Conn| -> Vec<Endpoint> {
-        conn.query("SHOW ISTHMUS TOPOLOGY").await.unwrap()
+        let rows: Vec<Row> = conn.query("SHOW ISTHMUS TOPOLOGY").await.unwrap();
+        let endpoint = |mut row: Row| {
+            let mut text = |index| row.take(index).unwrap();
+            let (name, address, region, role) = (text(0), text(1), text(2), text(3));
+            (
+                name,
+                address,
+                region,
+                role,
+                row.take(4).unwrap(),
+                row.take(5).unwrap(),
+                row.take(6).unwrap(),
+                row.take(7).unwrap(),
+                row.take(8).unwrap(),
+                row.take(9).unwrap(),
+                row.take(10).unwrap(),
+            )
+        };
+        rows.into_iter().map(endpoint).collect()
     };
     until("both have been asked", async || {
         let all = endpoints(&mut conn).await;
@@ -277,7 +307,7 @@ async fn sessions_are_shown_to_whom_they_concern(flavor: Flavor) {
     let mut mine = rig.connect().await;
     let options = driver_options(rig.proxy.address(), &other, PASSWORD);
     let mut theirs = Conn::new(Opts::from(options)).await.unwrap();
-    theirs.query_drop("SET @a = 1").await.unwrap();
+    theirs.query_drop("SET @`é` = 1").await.unwrap();
     theirs.query_drop("USE information_schema").await.unwrap();
 
     let sessions = async |conn: &mut Conn| -> BTreeMap<u32, Vec<Option<String>>> {

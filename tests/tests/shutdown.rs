@@ -244,7 +244,7 @@ async fn patience_has_an_end() {
     );
     ends(&rig).await;
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(5), "it ended after {took:?}");
+    assert!(took < Duration::from_secs(10), "it ended after {took:?}");
     let mut direct = rig.direct_writer().await;
     assert_eq!(
         direct
@@ -280,7 +280,7 @@ async fn a_second_signal_is_at_once() {
         rig.proxy.signal(signal).unwrap();
         until("the proxy ends", async || rig.proxy.ended().is_some()).await;
         assert!(
-            start.elapsed() < Duration::from_secs(3),
+            start.elapsed() < Duration::from_secs(10),
             "after {:?}",
             start.elapsed()
         );
@@ -302,7 +302,7 @@ async fn strangers_are_not_waited_for() {
     })
     .await;
     assert!(
-        start.elapsed() < Duration::from_secs(5),
+        start.elapsed() < Duration::from_secs(8),
         "it waited for a stranger"
     );
 }

@@ -301,7 +301,50 @@ async fn logins_and_resets(flavor: Flavor) {
     }
 }
 
+/// In a transaction MySQL lets nobody switch `session_track_gtids`.
+async fn a_transaction_outlives_questions(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&[
+        "CREATE TABLE t (a INT PRIMARY KEY, b INT)",
+        "INSERT INTO t VALUES (1, 0)",
+    ])
+    .await;
+    let mut clients = rig.wires(TRACKING).await;
+    let questions = [
+        "SHOW VARIABLES LIKE 'session_track_s%'",
+        "SELECT @@session_track_schema, @@session_track_state_change",
+        "SET session_track_state_change = 1",
+        "SET session_track_gtids = 'ALL_GTIDS'",
+        "SET session_track_state_change = 0",
+    ];
+    for (begin, statement, end) in [
+        ("BEGIN", "UPDATE t SET b = b + 1", "COMMIT"),
+        ("SET autocommit = 0", "UPDATE t SET b = b + 1", "COMMIT"),
+        ("START TRANSACTION READ ONLY", "SELECT a FROM t", "ROLLBACK"),
+    ] {
+        let script: Vec<&str> = questions
+            .into_iter()
+            .flat_map(|question| [statement, question])
+            .collect();
+        let mut answers = Vec::new();
+        // One after the other: both change the same row.
+        for client in &mut clients {
+            let mut answered = vec![packets(client, begin).await];
+            for sql in &script {
+                answered.push(packets(client, sql).await);
+            }
+            answered.push(packets(client, end).await);
+            answers.push(answered);
+        }
+        let asked = [&[begin], &script[..], &[end]].concat();
+        for ((sql, direct), proxied) in asked.iter().zip(&answers[0]).zip(&answers[1]) {
+            assert_same(direct, proxied, flavor, &format!("{begin}: {sql}"));
+        }
+    }
+}
+
 isthmus_tests::on_both! {
+    a_transaction_outlives_questions
     as_on_a_direct_connection
     nothing_for_those_that_did_not_ask
     each_session_hears_its_own

@@ -1,7 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,8 @@ impl Relay {
         let link = Arc::new(Link {
             states,
             counters: Counters::default(),
+            fuse: Mutex::new(None),
+            stopped: watch::Sender::new(false),
             free_at: [Mutex::new(Instant::now()), Mutex::new(Instant::now())],
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -154,6 +156,27 @@ impl Relay {
     pub async fn reset_connections(&self) {
         let version = self.change(|state| state.resets += 1);
         self.in_effect(version).await;
+    }
+
+    /// Lets so many more bytes arrive in one direction and then nothing in any, until
+    /// [`Relay::resume`].
+    pub fn stop_after(&self, direction: Direction, bytes: u64) {
+        *self.link.fuse() = Some((direction, bytes));
+        if bytes == 0 {
+            self.link.stopped.send_replace(true);
+        }
+    }
+
+    /// Returns when that has come about.
+    pub async fn stopped(&self) {
+        // It fails only when the link is dropped.
+        let _ = self.link.stopped.subscribe().wait_for(|now| *now).await;
+    }
+
+    /// Lets bytes arrive again. Returns whether the link had stopped.
+    pub fn resume(&self) -> bool {
+        *self.link.fuse() = None;
+        self.link.stopped.send_replace(false)
     }
 
     /// What has passed since the start. To see what something costs, take the
@@ -281,6 +304,9 @@ struct State {
 struct Link {
     states: watch::Receiver<State>,
     counters: Counters,
+    /// After how many bytes in which direction it stops.
+    fuse: Mutex<Option<(Direction, u64)>>,
+    stopped: watch::Sender<bool>,
     /// When the line is free for the next byte, by direction.
     free_at: [Mutex<Instant>; 2],
 }
@@ -312,8 +338,29 @@ impl Link {
         sent + state.delays[direction as usize]
     }
 
-    /// Returns once the link is not silent.
+    fn fuse(&self) -> MutexGuard<'_, Option<(Direction, u64)>> {
+        self.fuse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many of these bytes may arrive now; the link stops behind them if it is to.
+    fn pass(&self, direction: Direction, bytes: usize) -> usize {
+        let mut fuse = self.fuse();
+        let Some((_, left)) = fuse.as_mut().filter(|(of, _)| *of == direction) else {
+            return bytes;
+        };
+        let passing = bytes.min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= passing as u64;
+        if *left == 0 {
+            self.stopped.send_replace(true);
+        }
+        passing
+    }
+
+    /// Returns once the link is neither silent nor stopped.
     async fn audible(&self) {
+        if *self.stopped.borrow() {
+            let _ = self.stopped.subscribe().wait_for(|now| !now).await;
+        }
         if self.states.borrow().mode == Mode::Silent {
             // It fails only when the link is dropped, and this task with it.
             let _ = self
@@ -515,7 +562,13 @@ async fn deliver(
         if direction == Direction::ToClient {
             bursts.count(direction, bytes.len(), link);
         }
-        to.write_all(&bytes).await?;
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            link.audible().await;
+            let (passing, others) = rest.split_at(link.pass(direction, rest.len()));
+            to.write_all(passing).await?;
+            rest = others;
+        }
     }
     Ok(())
 }

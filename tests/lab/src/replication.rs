@@ -36,6 +36,14 @@ impl Lab {
         Ok(())
     }
 
+    /// Changes the delay on the links alone, from one moment to the next. [`Lab::delay_replication`]
+    /// comes first, so that the servers delay nothing.
+    pub fn delay_replication_links(&self, delay: Duration) {
+        for site in self.reader_sites() {
+            site.replication.set_delays(Duration::ZERO, delay);
+        }
+    }
+
     /// Stops it on all readers: they stay what they are.
     pub async fn stop_replication(&self) -> Result<()> {
         for site in self.reader_sites() {

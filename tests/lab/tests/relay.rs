@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use isthmus_lab::mysql_async::Conn;
 use isthmus_lab::mysql_async::prelude::Queryable as _;
-use isthmus_lab::{APP, Flavor, Lab, Options, Relay, Result};
+use isthmus_lab::{APP, Direction, Flavor, Lab, Options, Relay, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -149,6 +149,29 @@ async fn silence_is_seen_by_nobody() -> io::Result<()> {
         answers.await?;
     }
     exchange(&mut stream, b"again").await
+}
+
+#[tokio::test]
+async fn a_link_stops_behind_a_byte() -> io::Result<()> {
+    let relay = relay(Duration::ZERO).await?;
+    let mut stream = TcpStream::connect(relay.address()).await?;
+    exchange(&mut stream, b"before").await?;
+    relay.stop_after(Direction::ToClient, 3);
+    stream.write_all(b"behind").await?;
+    relay.stopped().await;
+    let mut bytes = [0; 3];
+    stream.read_exact(&mut bytes).await?;
+    assert_eq!(&bytes, b"beh");
+    // Nothing arrives in the other direction either.
+    stream.write_all(b"!").await?;
+    let silence = tokio::time::timeout(SLACK, stream.read_u8()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    assert!(relay.resume());
+    let mut rest = [0; 4];
+    stream.read_exact(&mut rest).await?;
+    assert_eq!(&rest, b"ind!");
+    assert!(!relay.resume());
+    Ok(())
 }
 
 #[tokio::test]

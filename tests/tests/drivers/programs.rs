@@ -1,6 +1,7 @@
-//! Drivers of other languages: the programs in `tests/drivers`, each run with the
+//! Drivers of other languages, and sqlx: the programs in `tests/drivers`, each run with the
 //! writer and with the proxy.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,22 +11,30 @@ use std::time::Duration;
 use isthmus_lab::{APP, Flavor};
 use isthmus_tests::Stage;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::process::Command;
 
 /// How long one program may run.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 
-/// What every driver can do.
-const CHECKS: [&str; 9] = [
-    "big packets",
-    "big results",
+/// How long a program may take to be compiled with all that it depends on.
+const BUILD_LIMIT: Duration = Duration::from_secs(900);
+
+/// The names of the checks, those last that only a driver of its own has something to show for,
+/// and not what stands upon one.
+const CHECKS: [&str; 12] = [
     "connect",
     "connect with TLS",
-    "errors",
-    "local files",
-    "several results",
-    "transactions",
+    "migrations",
     "types",
+    "transactions",
+    "bulk insert",
+    "errors",
+    "big results",
+    "prepared statements",
+    "big packets",
+    "several results",
+    "local files",
 ];
 
 /// What a program printed.
@@ -41,6 +50,28 @@ fn programs() -> PathBuf {
 fn installed(path: &str) -> PathBuf {
     let cache = std::env::var_os("ISTHMUS_CACHE").unwrap_or_else(|| "/var/cache/isthmus".into());
     Path::new(&cache).join(path)
+}
+
+/// A program of a language, to be run in its folder.
+fn program(language: &str, interpreter: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(interpreter);
+    command
+        .current_dir(programs().join(language))
+        .args(arguments);
+    command
+}
+
+/// Compiles a program.
+async fn build(mut compiler: Command) {
+    let name = format!("{:?}", compiler.as_std().get_program());
+    let done = tokio::time::timeout(BUILD_LIMIT, compiler.kill_on_drop(true).output()).await;
+    let done = done.unwrap_or_else(|_| panic!("{name} does not end within {BUILD_LIMIT:?}"));
+    let done = done.unwrap_or_else(|error| panic!("cannot run {name}: {error}"));
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }
 
 /// Runs a program to its end.
@@ -67,14 +98,16 @@ async fn run(mut command: Command, input: Option<&Path>) -> (bool, Output) {
 /// An empty schema. The same program finds the same name twice, because messages
 /// of errors contain it.
 async fn empty(stage: &Stage, schema: &str) {
-    let statements = format!("DROP DATABASE IF EXISTS {schema}; CREATE DATABASE {schema}");
+    let statements =
+        format!("DROP DATABASE IF EXISTS {schema}; CREATE DATABASE {schema} CHARACTER SET utf8mb4");
     stage.lab.writer().execute(statements).await.unwrap();
     stage.caught_up().await;
 }
 
-/// Runs a program with the writer and with the proxy, and compares.
-async fn checks_pass(stage: &Stage, language: &str, command: impl Fn() -> Command, more: &[&str]) {
-    let schema = format!("driver_{language}");
+/// Runs a program with the writer and with the proxy, and compares. It does all checks but those
+/// that it lacks.
+async fn same_outcome(stage: &Stage, name: &str, lacks: &[&str], command: impl Fn() -> Command) {
+    let schema = format!("driver_{name}");
     let mut seen = Vec::new();
     for (place, address) in [
         ("writer", stage.lab.writer().address()),
@@ -83,14 +116,14 @@ async fn checks_pass(stage: &Stage, language: &str, command: impl Fn() -> Comman
         empty(stage, &schema).await;
         let mut command = command();
         command
-            .current_dir(programs().join(language))
             .env("DB_HOST", address.ip().to_string())
             .env("DB_PORT", address.port().to_string())
             .env("DB_USER", APP.user)
             .env("DB_PASSWORD", APP.password)
             .env("DB_SCHEMA", &schema)
             .env("DB_CA", &stage.lab.certificates().authority)
-            .env("DB_FLAVOR", stage.flavor().name());
+            .env("DB_FLAVOR", stage.flavor().name())
+            .env("LC_ALL", "C.UTF-8");
         let (success, output) = run(command, None).await;
         assert!(
             success,
@@ -110,7 +143,10 @@ async fn checks_pass(stage: &Stage, language: &str, command: impl Fn() -> Comman
         .map(|line| line["check"].as_str().unwrap())
         .collect();
     names.sort_unstable();
-    let mut expected = [&CHECKS[..], more].concat();
+    let mut expected: Vec<&str> = CHECKS
+        .into_iter()
+        .filter(|check| !lacks.contains(check))
+        .collect();
     expected.sort_unstable();
     assert_eq!(names, expected);
     for (proxied, direct) in proxied.iter().zip(direct) {
@@ -206,33 +242,137 @@ async fn script_gives_the_same(stage: &Stage, flavor: Flavor) {
     }
 }
 
+/// What ORMs leave to the drivers under them.
+const ORM: &[&str] = &[
+    "prepared statements",
+    "big packets",
+    "several results",
+    "local files",
+];
+
+/// What an ORM leaves that can prepare statements.
+const PREPARING_ORM: &[&str] = &["big packets", "several results", "local files"];
+
+async fn python(stage: &Stage, name: &str, lacks: &[&str], arguments: &[&str]) {
+    let python = installed("python/bin/python");
+    same_outcome(stage, name, lacks, || program("python", &python, arguments)).await;
+}
+
+async fn node(stage: &Stage, name: &str, lacks: &[&str], file: &str) {
+    let command = || {
+        let mut command = program("node", "node", &[file]);
+        command.env("NODE_PATH", installed("node/node_modules"));
+        command
+    };
+    same_outcome(stage, name, lacks, command).await;
+}
+
+/// Debian's programs, which have Debian's drivers, and not others of the same name.
+async fn debian(stage: &Stage, name: &str, lacks: &[&str], language: &str, arguments: &[&str]) {
+    let interpreter = format!("/usr/bin/{language}");
+    same_outcome(stage, name, lacks, || {
+        program(language, &interpreter, arguments)
+    })
+    .await;
+}
+
 isthmus_tests::on_each_flavor! {
-    async fn python_pymysql(stage) {
-        let command = || {
-            let mut command = Command::new(installed("python/bin/python"));
-            command.arg("driver.py");
-            command
-        };
-        checks_pass(stage, "python", command, &[]).await;
+    async fn c_libmariadb(stage) {
+        let target = TempDir::new().unwrap();
+        let driver = target.path().join("driver");
+        let mut compiler = program("c", "sh", &["-c", "cc -std=gnu11 -o $0 driver.c $(mariadb_config --cflags --libs)"]);
+        compiler.arg(&driver);
+        build(compiler).await;
+        same_outcome(stage, "libmariadb", &[], || program("c", &driver, &[])).await;
+    }
+
+    async fn go_sql_driver(stage) {
+        let target = TempDir::new().unwrap();
+        let driver = target.path().join("driver");
+        let mut compiler = program("go", "go", &["build", "-o"]);
+        compiler
+            .arg(&driver)
+            .arg("driver.go")
+            // Debian installs libraries as sources, in the way that was usual before modules.
+            .env("GO111MODULE", "off")
+            .env("GOPATH", "/usr/share/gocode")
+            .env("GOCACHE", installed("go"));
+        build(compiler).await;
+        same_outcome(stage, "go", &[], || program("go", &driver, &[])).await;
+    }
+
+    async fn java_mariadb_connector(stage) {
+        let arguments = [
+            "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "/usr/share/java/mariadb-java-client.jar", "Driver.java",
+        ];
+        same_outcome(stage, "java", &[], || program("java", "java", &arguments)).await;
     }
 
     async fn node_mysql2(stage) {
-        let command = || {
-            let mut command = Command::new("node");
-            command.arg("driver.js").env("NODE_PATH", installed("node/node_modules"));
-            command
-        };
-        checks_pass(stage, "node", command, &["prepared statements"]).await;
+        node(stage, "node_mysql2", &[], "mysql2.js").await;
+    }
+
+    async fn node_sequelize(stage) {
+        node(stage, "sequelize", PREPARING_ORM, "sequelize.js").await;
+    }
+
+    async fn perl_dbd_mysql(stage) {
+        debian(stage, "dbd_mysql", &[], "perl", &["dbi.pl", "mysql"]).await;
+    }
+
+    async fn perl_dbd_mariadb(stage) {
+        debian(stage, "dbd_mariadb", &[], "perl", &["dbi.pl", "MariaDB"]).await;
+    }
+
+    async fn php_mysqli(stage) {
+        debian(stage, "mysqli", &[], "php", &["-d", "mysqli.allow_local_infile=1", "mysqli.php"]).await;
+    }
+
+    async fn php_pdo(stage) {
+        debian(stage, "pdo", &[], "php", &["pdo.php"]).await;
+    }
+
+    async fn python_django(stage) {
+        python(stage, "django", ORM, &["django_orm.py"]).await;
+    }
+
+    async fn python_mysql_connector(stage) {
+        python(stage, "connector", &[], &["dbapi.py", "mysql.connector"]).await;
+    }
+
+    async fn python_mysql_connector_in_c(stage) {
+        python(stage, "connector_in_c", &[], &["dbapi.py", "_mysql_connector"]).await;
+    }
+
+    async fn python_mysqlclient(stage) {
+        python(stage, "mysqlclient", &["prepared statements"], &["dbapi.py", "mysqlclient"]).await;
+    }
+
+    async fn python_pymysql(stage) {
+        python(stage, "pymysql", &["prepared statements"], &["dbapi.py", "pymysql"]).await;
+    }
+
+    async fn python_sqlalchemy(stage) {
+        for driver in ["pymysql", "mysqldb", "mysqlconnector"] {
+            python(stage, &format!("sqlalchemy_{driver}"), ORM, &["sqlalchemy_orm.py", driver]).await;
+        }
+    }
+
+    async fn ruby_active_record(stage) {
+        debian(stage, "active_record", PREPARING_ORM, "ruby", &["active_record.rb"]).await;
     }
 
     async fn ruby_mysql2(stage) {
-        let command = || {
-            // Debian's Ruby, which has the driver.
-            let mut command = Command::new("/usr/bin/ruby");
-            command.arg("driver.rb");
-            command
-        };
-        checks_pass(stage, "ruby", command, &["prepared statements"]).await;
+        debian(stage, "ruby_mysql2", &[], "ruby", &["mysql2.rb"]).await;
+    }
+
+    async fn rust_sqlx(stage) {
+        let target = installed("rust");
+        let mut compiler = program("rust", env!("CARGO"), &["build", "--quiet", "--locked", "--target-dir"]);
+        compiler.arg(&target);
+        build(compiler).await;
+        let driver = target.join("debug/driver");
+        same_outcome(stage, "sqlx", &["local files"], || program("rust", &driver, &[])).await;
     }
 
     async fn mysql_command_line_client(stage) {

@@ -229,6 +229,23 @@ isthmus_tests::on_each_flavor! {
         assert_eq!(described[1], described[0]);
     }
 
+    async fn texts_are_described_with_the_collation_of_the_session(stage) {
+        for statement in ["DO 0", "SET NAMES utf8mb4 COLLATE utf8mb4_bin", "SET NAMES utf8mb4", "SET NAMES latin1"] {
+            let mut described = Vec::new();
+            for mut connection in [stage.connect_to_writer().await, stage.connect().await] {
+                connection.query_drop(statement).await.unwrap();
+                // The second time on a connection to which all of it was carried.
+                for hint in ["writer", "reader"] {
+                    let query = format!("/* isthmus:{hint} */ SELECT 'text', server FROM app.here");
+                    let row: Option<Row> = connection.query_first(query).await.unwrap();
+                    let columns = row.unwrap().columns();
+                    described.push(columns.iter().map(mysql_async::Column::character_set).collect::<Vec<_>>());
+                }
+            }
+            assert_eq!(described[2..], described[..2], "after {statement}");
+        }
+    }
+
     async fn warnings_are_described_as_by_the_server(stage) {
         let mut described = Vec::new();
         for mut connection in [stage.connect_to_writer().await, stage.connect().await] {

@@ -43,6 +43,8 @@ pub(crate) enum Expected {
     Pinned,
     /// On the reader, or nowhere because Isthmus knows the answer.
     Near,
+    /// Nowhere yet: Isthmus answers, and sends it with the statement that follows.
+    Deferred,
 }
 
 /// What the first column of the first row has to be.
@@ -67,7 +69,7 @@ const fn step(action: Action, place: Expected, answer: Answer) -> Step {
 /// What is there before the session begins.
 pub(crate) const FURNISHING: [&str; 3] = [
     "USE app",
-    "CREATE TABLE photos (id INT PRIMARY KEY AUTO_INCREMENT, title VARCHAR(100) NOT NULL)",
+    "CREATE TABLE photos (id INT PRIMARY KEY AUTO_INCREMENT, title VARCHAR(100) NOT NULL, views INT NOT NULL DEFAULT 0)",
     "INSERT INTO photos (title) VALUES ('Grandmother in Nara'), ('First day of school'), ('Snow')",
 ];
 
@@ -145,29 +147,31 @@ pub(crate) const CHAPTERS: [Chapter; 6] = [
     },
     Chapter {
         title: "A transaction",
-        about: "It keeps one connection to the writer from its first statement to its last.",
+        about: "BEGIN crosses the ocean together with the first statement. From that to the last, the \
+                session keeps one connection to the writer.",
         steps: &[
-            step(Action::Text("BEGIN"), Expected::Writer, Answer::Any),
+            step(Action::Text("BEGIN"), Expected::Deferred, Answer::Any),
             step(
-                Action::Text("UPDATE photos SET title = 'Deep snow' WHERE id = 3"),
+                Action::Text("UPDATE photos SET views = views + 1 WHERE id = 3"),
                 Expected::Writer,
                 Answer::Any,
             ),
             step(
-                Action::Text("SELECT title FROM photos WHERE id = 3"),
+                Action::Text("SELECT views FROM photos WHERE id = 3"),
                 Expected::Writer,
-                Answer::Text("Deep snow"),
+                // The session without Isthmus was here before.
+                Answer::Text("2"),
             ),
             step(Action::Text("COMMIT"), Expected::Writer, Answer::Any),
             step(
-                Action::Text("SELECT title AS now FROM photos WHERE id = 3"),
+                Action::Text("SELECT views AS now FROM photos WHERE id = 3"),
                 Expected::Pinned,
-                Answer::Text("Deep snow"),
+                Answer::Text("2"),
             ),
             step(
-                Action::Text("SELECT title AS later FROM photos WHERE id = 3"),
+                Action::Text("SELECT views AS later FROM photos WHERE id = 3"),
                 Expected::ReaderAgain,
-                Answer::Text("Deep snow"),
+                Answer::Text("2"),
             ),
         ],
     },

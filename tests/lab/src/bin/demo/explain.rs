@@ -1,6 +1,7 @@
 //! What `isthmus explain` says about the statements of the guided session.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -31,6 +32,8 @@ pub(crate) fn explain(
         ])
         .arg(config)
         .arg(statements.join(";\n"))
+        // Ctrl-C is for the demo alone.
+        .process_group(0)
         .output()?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);

@@ -197,6 +197,9 @@ role = "reader"
 user = "{}"
 password = "{}"
 
+[consistency]
+on_stale = "writer"          # the guide shows where a pinned read goes; "fastest" may wait
+
 [admin]
 address = "{admin}"
 "#,

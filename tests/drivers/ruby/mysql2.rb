@@ -44,9 +44,22 @@ def connects
 end
 
 def connects_with_tls
-  client = connect(sslca: ENV.fetch('DB_CA'), sslverify: true, ssl_mode: :verify_ca)
+  client = connect(sslca: ENV.fetch('DB_CA'), sslverify: true)
   check(client.ssl_cipher, 'no TLS')
   report('connect with TLS', rows(client, "SELECT SHA2('#{'x' * 300_000}', 256)"))
+  client.close
+end
+
+def migrations
+  client = connect
+  [
+    'CREATE TABLE owners (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50) NOT NULL UNIQUE)',
+    'CREATE TABLE cats (id INT AUTO_INCREMENT PRIMARY KEY, owner INT NOT NULL, lives INT DEFAULT 9, ' \
+      'FOREIGN KEY (owner) REFERENCES owners (id))',
+    'ALTER TABLE cats ADD COLUMN name VARCHAR(50), ADD INDEX names (name)',
+    'ALTER TABLE cats RENAME COLUMN lives TO lives_left'
+  ].each { |statement| client.query(statement) }
+  report('migrations', [rows(client, 'SHOW COLUMNS FROM cats'), rows(client, 'SHOW CREATE TABLE cats')])
   client.close
 end
 
@@ -57,7 +70,7 @@ def types
       id INT PRIMARY KEY, small TINYINT, big BIGINT UNSIGNED, exact DECIMAL(30,10), approximate DOUBLE, bits BIT(12),
       day DATE, took VARCHAR(30), year YEAR, text VARCHAR(200), bytes VARBINARY(300), long_bytes LONGBLOB,
       choice ENUM('one', 'two'), choices SET('a', 'b'), nothing INT, at DATETIME(6)
-    ) CHARACTER SET utf8mb4
+    )
   SQL
   values = [
     -128, 2**64 - 1, BigDecimal('-12345678901234567890.0123456789'), -2.5e300, "\x0a\xbc".b, Date.new(1999, 1, 1),
@@ -106,10 +119,20 @@ def prepared_statements
   client.close
 end
 
+def bulk_insert
+  client = connect
+  client.query('CREATE TABLE bulk (id INT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(50), number INT)')
+  many = (0...5000).map { |number| "('text #{number}', #{number})" }
+  client.query("INSERT INTO bulk (text, number) VALUES #{many.join(', ')}")
+  check([client.affected_rows, client.last_id] == [5000, 1], client.affected_rows)
+  report('bulk insert', [client.query_info, rows(client, 'SELECT COUNT(*), CAST(SUM(number) AS CHAR) FROM bulk')])
+  client.close
+end
+
 def transactions
   client = connect
   other = connect
-  other.query('CREATE TABLE transactions (id INT PRIMARY KEY)')
+  client.query('CREATE TABLE transactions (id INT PRIMARY KEY)')
   seen = []
   look = lambda do
     seen << rows(client, 'SELECT id FROM transactions ORDER BY id').flatten
@@ -135,12 +158,18 @@ end
 def errors
   client = connect
   client.query('CREATE TABLE errors (id INT PRIMARY KEY)')
+  client.query('CREATE TABLE parts (id INT NOT NULL, CONSTRAINT part FOREIGN KEY (id) REFERENCES errors (id))')
   client.query('INSERT INTO errors VALUES (1)')
+  holder = connect
+  holder.query('BEGIN')
+  holder.query('INSERT INTO errors VALUES (2)')
   seen = [
     'SELEKT 1', 'SELECT * FROM missing', 'INSERT INTO errors VALUES (1)', 'USE missing_schema',
-    "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'by hand'", 'SELECT 1; SELECT 2'
+    "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'by hand'", 'SELECT 1; SELECT 2', 'INSERT INTO parts VALUES (3)',
+    'INSERT INTO parts VALUES (NULL)', 'SELECT * FROM errors WHERE id = 2 FOR UPDATE NOWAIT'
   ].map { |statement| error { client.query(statement) } }
-  check(seen.map(&:first) == [1064, 1146, 1062, 1049, 1644, 1064], seen)
+  holder.close
+  check(seen.map(&:first).first(8) == [1064, 1146, 1062, 1049, 1644, 1064, 1452, 1048], seen)
   check(rows(client, 'SELECT id FROM errors') == [[1]], 'a row')
   check(error { connect(password: 'wrong') }.first == 1045, 'a wrong password')
   check(error { connect(database: 'missing_schema') }.first == 1049, 'a wrong schema')
@@ -211,9 +240,11 @@ end
 
 connects
 connects_with_tls
+migrations
 types
 prepared_statements
 transactions
+bulk_insert
 errors
 big_results
 big_packets

@@ -55,13 +55,27 @@ const checks = {
     await connection.end();
   },
 
+  async migrations() {
+    const connection = await connect();
+    for (const statement of [
+      'CREATE TABLE owners (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50) NOT NULL UNIQUE)',
+      `CREATE TABLE cats (id INT AUTO_INCREMENT PRIMARY KEY, owner INT NOT NULL, lives INT DEFAULT 9,
+        FOREIGN KEY (owner) REFERENCES owners (id))`,
+      'ALTER TABLE cats ADD COLUMN name VARCHAR(50), ADD INDEX names (name)',
+      'ALTER TABLE cats RENAME COLUMN lives TO lives_left',
+    ]) await connection.execute(statement);
+    const seen = [await rows(connection, 'SHOW COLUMNS FROM cats'), await rows(connection, 'SHOW CREATE TABLE cats')];
+    report('migrations', seen);
+    await connection.end();
+  },
+
   async types() {
     const connection = await connect();
     await connection.query(`CREATE TABLE types (
       id INT PRIMARY KEY, small TINYINT, big BIGINT UNSIGNED, exact DECIMAL(30,10), approximate DOUBLE, bits BIT(12),
       day DATE, at DATETIME(6), took TIME, year YEAR, text VARCHAR(200), bytes VARBINARY(300), long_bytes LONGBLOB,
       choice ENUM('one', 'two'), choices SET('a', 'b'), document JSON, nothing INT
-    ) CHARACTER SET utf8mb4`);
+    )`);
     const values = [
       -128, '18446744073709551615', '-12345678901234567890.0123456789', -2.5e300, Buffer.from([0x0a, 0xbc]),
       '1000-01-01', '9999-12-31 23:59:59.999999', '-800:00:01', 2155, 'naïve 海峡 🌉 \'q\' "d" \\ \n \0 ?',
@@ -105,9 +119,19 @@ const checks = {
     await connection.end();
   },
 
+  async bulkInsert() {
+    const connection = await connect();
+    await connection.query('CREATE TABLE bulk (id INT AUTO_INCREMENT PRIMARY KEY, text VARCHAR(50), number INT)');
+    const many = Array.from({ length: 5000 }, (_, number) => [`text ${number}`, number]);
+    const [{ affectedRows, insertId, info }] = await connection.query('INSERT INTO bulk (text, number) VALUES ?', [many]);
+    assert.equal(affectedRows, 5000);
+    report('bulk insert', [insertId, info, await rows(connection, 'SELECT COUNT(*), SUM(number) FROM bulk')]);
+    await connection.end();
+  },
+
   async transactions() {
     const [connection, other] = [await connect(), await connect()];
-    await other.query('CREATE TABLE transactions (id INT PRIMARY KEY)');
+    await connection.query('CREATE TABLE transactions (id INT PRIMARY KEY)');
     const seen = [];
     const look = async () => {
       seen.push(await rows(connection, 'SELECT id FROM transactions ORDER BY id'));
@@ -133,13 +157,21 @@ const checks = {
   async errors() {
     const connection = await connect();
     await connection.query('CREATE TABLE errors (id INT PRIMARY KEY)');
+    await connection.query(
+      'CREATE TABLE parts (id INT NOT NULL, CONSTRAINT part FOREIGN KEY (id) REFERENCES errors (id))');
     await connection.query('INSERT INTO errors VALUES (1)');
+    const holder = await connect();
+    await holder.beginTransaction();
+    await holder.query('INSERT INTO errors VALUES (2)');
     const seen = [];
     for (const statement of ['SELEKT 1', 'SELECT * FROM missing', 'INSERT INTO errors VALUES (1)', 'USE missing_schema',
-      "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'by hand'", 'SELECT 1; SELECT 2']) {
+      "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'by hand'", 'SELECT 1; SELECT 2', 'INSERT INTO parts VALUES (3)',
+      'INSERT INTO parts VALUES (NULL)', 'SELECT * FROM errors WHERE id = 2 FOR UPDATE NOWAIT']) {
       seen.push(await failure(() => connection.query(statement)));
     }
-    assert.deepEqual(seen.map(([, errno]) => errno), [1064, 1146, 1062, 1049, 1644, 1064]);
+    await holder.rollback();
+    await holder.end();
+    assert.deepEqual(seen.map(([, errno]) => errno).slice(0, 8), [1064, 1146, 1062, 1049, 1644, 1064, 1452, 1048]);
     assert.equal((await rows(connection, 'SELECT id FROM errors')).length, 1);
     assert.equal((await failure(() => connect({ password: 'wrong' })))[1], 1045);
     assert.equal((await failure(() => connect({ database: 'missing_schema' })))[1], 1049);

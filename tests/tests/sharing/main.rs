@@ -4,85 +4,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod crowd;
+mod preambles;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use isthmus_lab::Flavor;
+use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::command::Command;
 use isthmus_tests::rig::{PASSWORD, Rig, WHERE, until};
 use isthmus_tests::wire::{Answer, Client};
-
-/// What clients send when they connect, as seen on the wire.
-const PREAMBLES: [(&str, &[&str]); 9] = [
-    (
-        "Rails (mysql2)",
-        &[
-            "SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci,  @@SESSION.sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO'),  @@SESSION.sql_auto_is_null = 0, @@SESSION.wait_timeout = 2147483",
-        ],
-    ),
-    (
-        "Rails without an encoding",
-        &[
-            "SET  @@SESSION.sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO'),  @@SESSION.sql_auto_is_null = 0, @@SESSION.wait_timeout = 2147483",
-        ],
-    ),
-    (
-        "Django (mysqlclient)",
-        &[
-            "SET NAMES utf8mb4",
-            "SET SESSION sql_mode = 'STRICT_TRANS_TABLES'",
-            "SELECT VERSION(),\n       @@sql_mode,\n       @@default_storage_engine,\n       @@sql_auto_is_null,\n       @@lower_case_table_names,\n       CONVERT_TZ('2001-01-01 01:00:00', 'UTC', 'UTC') IS NOT NULL",
-            "SET SQL_AUTO_IS_NULL = 0",
-            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            "set autocommit=1",
-        ],
-    ),
-    (
-        "SQLAlchemy (PyMySQL)",
-        &[
-            "SET NAMES utf8mb4",
-            "SET AUTOCOMMIT = 0",
-            "SELECT @@transaction_isolation",
-            "SELECT @@sql_mode",
-            "SELECT @@lower_case_table_names",
-            "ROLLBACK",
-            "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED",
-            "COMMIT",
-        ],
-    ),
-    (
-        "Go (go-sql-driver)",
-        &[
-            "SELECT @@max_allowed_packet",
-            "SET NAMES utf8mb4 COLLATE utf8mb4_general_ci",
-            "SET time_zone='%2B00%3A00'",
-            "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL', tx_isolation = 'READ-COMMITTED'",
-            "SET time_zone = '+00:00', sql_mode = 'TRADITIONAL'",
-        ],
-    ),
-    (
-        "Node (mysql2, Sequelize)",
-        &["SET time_zone = '+09:00'", "SET NAMES latin1"],
-    ),
-    (
-        "Node (mysql2, TypeORM)",
-        &[
-            "SET SESSION sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
-            "SET SESSION group_concat_max_len = 65535",
-        ],
-    ),
-    (
-        "Connector/J",
-        &[
-            "/* mysql-connector-j-8.4.0 (Revision: 1c3f5c149e0bfe31c7fbeb24e2d260cd890972c4) */SELECT  @@session.auto_increment_increment AS auto_increment_increment, @@character_set_client AS character_set_client, @@character_set_connection AS character_set_connection, @@character_set_results AS character_set_results, @@character_set_server AS character_set_server, @@collation_server AS collation_server, @@collation_connection AS collation_connection, @@init_connect AS init_connect, @@interactive_timeout AS interactive_timeout, @@license AS license, @@lower_case_table_names AS lower_case_table_names, @@max_allowed_packet AS max_allowed_packet, @@net_write_timeout AS net_write_timeout, @@performance_schema AS performance_schema, @@sql_mode AS sql_mode, @@system_time_zone AS system_time_zone, @@time_zone AS time_zone, @@transaction_isolation AS transaction_isolation, @@wait_timeout AS wait_timeout",
-            "SET character_set_results = NULL",
-            "SET autocommit=1",
-            "SET sql_mode='NO_ENGINE_SUBSTITUTION,STRICT_TRANS_TABLES'",
-            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-        ],
-    ),
-    ("nobody in particular", &[]),
-];
+use preambles::PREAMBLES;
+use tokio::task::JoinSet;
 
 /// What sets people apart. MariaDB 10.11 does not know transaction_isolation.
 fn variables(flavor: Flavor) -> Vec<&'static str> {
@@ -201,6 +135,8 @@ async fn preambles_share(flavor: Flavor) {
             let mut client = rig.wire().await;
             let (errors, expected) = (errors.clone(), expected.clone());
             let who = number * EACH + copy;
+            // Some preambles select another schema.
+            let table = format!("`{}`.t", rig.schema);
             tasks.push(tokio::spawn(async move {
                 assert_eq!(send(&mut client, statements).await, errors, "{name}");
                 for round in 0..ROUNDS {
@@ -212,9 +148,9 @@ async fn preambles_share(flavor: Flavor) {
                             "{name}, round {round}, hint {hint:?}: {wrong:?}"
                         );
                     }
-                    let insert = format!("INSERT INTO t (who) VALUES ({who})");
+                    let insert = format!("INSERT INTO {table} (who) VALUES ({who})");
                     client.query(&insert).await.unwrap().expect_ok();
-                    let count = format!("SELECT COUNT(*) FROM t WHERE who = {who}");
+                    let count = format!("SELECT COUNT(*) FROM {table} WHERE who = {who}");
                     let count = client.query(&count).await.unwrap().value();
                     assert_eq!(count, (round + 1).to_string(), "{name}");
                     client.query("COMMIT").await.unwrap().expect_ok();
@@ -345,6 +281,42 @@ async fn a_short_wait_timeout_kills_no_pooled_connection_on_mariadb() {
     a_short_wait_timeout_kills_no_pooled_connection(Flavor::Mariadb).await;
 }
 
+/// Connections are shared by those who negotiated the same, under a limit for all of them. Where
+/// some keep theirs busy, the others still get one.
+async fn nobody_starves_for_having_negotiated_otherwise(flavor: Flavor) {
+    let overlay = "[pool]\nmax_connections = 1\nborrow_timeout = \"4s\"";
+    let rig = Rig::start(flavor, overlay).await;
+    let mut busy = JoinSet::new();
+    for _ in 0..4 {
+        let mut client = rig.wire().await;
+        busy.spawn(async move {
+            loop {
+                let nap = "/* isthmus:writer */ SELECT SLEEP(0.3)";
+                client.query(nap).await.unwrap().expect_ok();
+            }
+        });
+    }
+    let mut other = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
+    other.capabilities |= Capabilities::FOUND_ROWS;
+    let login = other.authenticate(&rig.user, PASSWORD, Some(&rig.schema));
+    login.await.unwrap().unwrap();
+    for _ in 0..3 {
+        let answer = other.query("/* isthmus:writer */ SELECT 1").await.unwrap();
+        assert_eq!(answer.value(), "1");
+    }
+    assert!(busy.try_join_next().is_none(), "somebody else starved");
+}
+
+#[tokio::test]
+async fn nobody_starves_for_having_negotiated_otherwise_on_mysql() {
+    nobody_starves_for_having_negotiated_otherwise(Flavor::Mysql).await;
+}
+
+#[tokio::test]
+async fn nobody_starves_for_having_negotiated_otherwise_on_mariadb() {
+    nobody_starves_for_having_negotiated_otherwise(Flavor::Mariadb).await;
+}
+
 /// What cannot be carried over keeps its connection, and leaves nothing on it in the end.
 async fn what_is_held_is_cleaned(flavor: Flavor) {
     let rig = Rig::start(
@@ -356,7 +328,7 @@ async fn what_is_held_is_cleaned(flavor: Flavor) {
         .await;
     let held: [&[&str]; 6] = [
         &["BEGIN", "INSERT INTO t VALUES (1)"],
-        &["SET @a = 1"],
+        &["SET @`é` = 1"],
         &["CREATE TEMPORARY TABLE mine (id INT)"],
         &["SELECT GET_LOCK('sharing', 0)"],
         &["LOCK TABLES t WRITE"],
@@ -384,7 +356,7 @@ async fn what_is_held_is_cleaned(flavor: Flavor) {
                 ("/* isthmus:writer */ SELECT COUNT(*) FROM t", "0"),
                 ("/* isthmus:writer */ SELECT @@autocommit", "1"),
                 ("SELECT IS_FREE_LOCK('sharing')", "1"),
-                ("SELECT @a IS NULL", "1"),
+                ("SELECT @`é` IS NULL", "1"),
             ];
             for (question, expected) in clean {
                 let mut checker = rig.wire().await;

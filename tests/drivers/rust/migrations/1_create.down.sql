@@ -1,0 +1,2 @@
+DROP TABLE cats;
+DROP TABLE owners;

@@ -1,0 +1,1 @@
+ALTER TABLE cats ADD COLUMN name VARCHAR(50), ADD INDEX names (name);

@@ -1,0 +1,195 @@
+//! What harms servers, links and proxies.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use isthmus_lab::{Server, Signal};
+
+use super::chance::Chance;
+use super::field::Field;
+
+/// Does one harm after another, each undone before the next, until the end. Returns what it did.
+/// A mild one only lets replication take its time.
+pub(super) async fn rage(
+    field: Arc<Field>,
+    mut chance: Chance,
+    end: Instant,
+    is_fierce: bool,
+) -> Vec<String> {
+    let mut deeds = Vec::new();
+    let mut snapshot = None;
+    let lag = Duration::from_millis(300);
+    field.lab.delay_replication(lag).await.unwrap();
+    while Instant::now() < end {
+        if !is_fierce {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        }
+        let deed = harm(&field, &mut chance, &mut snapshot).await;
+        deeds.push(deed);
+        let pause = chance.time(100, 1500);
+        tokio::time::sleep(pause).await;
+    }
+    deeds
+}
+
+async fn harm(field: &Field, chance: &mut Chance, snapshot: &mut Option<Snapshot>) -> String {
+    let lab = &field.lab;
+    let time = chance.time(200, 2500);
+    let readers = lab.readers();
+    let reader = readers[chance.below(2) as usize];
+    let site = &field.sites[chance.below(2) as usize];
+    let link = &site.links[chance.below(3) as usize];
+    let ms = time.as_millis();
+    match chance.below(18) {
+        0 => {
+            let lag = Duration::from_millis([0, 20, 80, 300, 700, 1000][chance.below(6) as usize]);
+            lab.delay_replication(lag).await.unwrap();
+            format!("replication takes {lag:?}")
+        }
+        1 => {
+            lab.stop_replication().await.unwrap();
+            tokio::time::sleep(time).await;
+            lab.start_replication().await.unwrap();
+            format!("replication stopped for {ms} ms")
+        }
+        2 => {
+            let (stop, start) = match lab.flavor() {
+                isthmus_lab::Flavor::Mysql => ("STOP REPLICA SQL_THREAD", "START REPLICA"),
+                isthmus_lab::Flavor::Mariadb => ("STOP SLAVE SQL_THREAD", "START SLAVE"),
+            };
+            reader.execute(stop).await.unwrap();
+            tokio::time::sleep(time).await;
+            reader.execute(start).await.unwrap();
+            format!("{} applied nothing for {ms} ms", reader.name())
+        }
+        3 => {
+            reader.stop().await.unwrap();
+            reader.start().await.unwrap();
+            format!("{} restarted", reader.name())
+        }
+        4 => {
+            reader.kill();
+            tokio::time::sleep(time / 4).await;
+            reader.start().await.unwrap();
+            format!("{} crashed", reader.name())
+        }
+        5 => {
+            reader.pause().await.unwrap();
+            tokio::time::sleep(time).await;
+            reader.resume().unwrap();
+            format!("{} hung for {ms} ms", reader.name())
+        }
+        6 => {
+            link.cut().await;
+            tokio::time::sleep(time).await;
+            link.restore().await;
+            format!("a link cut for {ms} ms")
+        }
+        7 => {
+            link.silence().await;
+            tokio::time::sleep(time).await;
+            link.restore().await;
+            format!("a link silent for {ms} ms")
+        }
+        8 => {
+            let delay = chance.time(5, 150);
+            link.set_delays(delay, delay);
+            format!("a link with {delay:?} each way")
+        }
+        9 => {
+            link.reset_connections().await;
+            "connections of a link reset".to_owned()
+        }
+        10 => {
+            site.proxy.signal(Signal::STOP).unwrap();
+            tokio::time::sleep(time).await;
+            site.proxy.signal(Signal::CONT).unwrap();
+            format!("a proxy suspended for {ms} ms")
+        }
+        11 => {
+            field.reload(chance.below(2) as usize).await;
+            "configuration reloaded".to_owned()
+        }
+        12 => {
+            field
+                .on_writer("DROP TABLE IF EXISTS isthmus.heartbeat")
+                .await;
+            tokio::time::sleep(time).await;
+            field.set_up_heartbeat().await;
+            format!("no heartbeat table for {ms} ms")
+        }
+        13 => {
+            let seconds = [-7200, -60, 0, 60, 7200][chance.below(5) as usize];
+            site.set_clock(seconds);
+            format!("the clock of a proxy set to {seconds:+} s")
+        }
+        14 => {
+            let rate = u64::from(2_000 + chance.below(20_000));
+            link.set_bandwidth(Some(rate));
+            tokio::time::sleep(time).await;
+            link.set_bandwidth(None);
+            format!("a link with {rate} bytes a second for {ms} ms")
+        }
+        15 | 16 => match field.crash_writer(chance.below(2) as usize).await {
+            Some(crashed) => {
+                let writer = lab.writer().name();
+                format!("the writer {crashed} crashed, {writer} took its place")
+            }
+            None => "the readers were too far behind for one to become the writer".to_owned(),
+        },
+        _ => match snapshot.take() {
+            Some(old) if old.is_of(reader) => {
+                old.bring_back(reader).await;
+                format!("{} restored from an old snapshot", reader.name())
+            }
+            _ => {
+                *snapshot = Some(Snapshot::take(reader).await);
+                format!("snapshot of {} taken", reader.name())
+            }
+        },
+    }
+}
+
+/// A copy of a server's data, made while it was down.
+struct Snapshot {
+    server: String,
+    copy: PathBuf,
+}
+
+impl Snapshot {
+    async fn take(server: &Server) -> Self {
+        let copy = server.data_directory().with_extension("snapshot");
+        server.stop().await.unwrap();
+        replace(server.data_directory(), &copy).await;
+        server.start().await.unwrap();
+        Self {
+            server: server.name().to_owned(),
+            copy,
+        }
+    }
+
+    fn is_of(&self, server: &Server) -> bool {
+        self.server == server.name()
+    }
+
+    async fn bring_back(&self, server: &Server) {
+        server.kill();
+        replace(&self.copy, server.data_directory()).await;
+        server.start().await.unwrap();
+    }
+}
+
+/// Makes `to` a copy of the directory `from`.
+async fn replace(from: &Path, to: &Path) {
+    if to.exists() {
+        tokio::fs::remove_dir_all(to).await.unwrap();
+    }
+    let mut copying = tokio::process::Command::new("cp");
+    copying
+        .args(["--archive", "--reflink=auto"])
+        .arg(from)
+        .arg(to);
+    assert!(copying.status().await.unwrap().success());
+}

@@ -1,0 +1,70 @@
+//! A search for broken promises, in the manner of Jepsen: no session reads an older state than it
+//! has written or read, whatever is harmed meanwhile; and without the promise, the search finds that.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use isthmus_lab::Flavor;
+use isthmus_tests::checker::{Options, search};
+
+async fn no_promise_is_broken(flavor: Flavor, source: &str) {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+    let options = Options {
+        flavor,
+        source: source.to_owned(),
+        time: Duration::from_secs(15),
+        seed: now.as_secs(),
+        ..Options::default()
+    };
+    let report = search(&options).await;
+    println!("seed {}: {}", options.seed, report.summary());
+    let shown: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
+    assert!(
+        shown.is_empty(),
+        "seed {}: {:#?}\n{:#?}",
+        options.seed,
+        report.deeds,
+        &shown[..shown.len().min(20)]
+    );
+    assert!(report.from_readers > 0, "no reader was ever asked");
+    assert!(report.reads > report.from_readers, "nor was the writer");
+}
+
+#[tokio::test]
+async fn no_promise_is_broken_by_gtids_of_mysql() {
+    no_promise_is_broken(Flavor::Mysql, "gtid").await;
+}
+
+#[tokio::test]
+async fn no_promise_is_broken_by_gtids_of_mariadb() {
+    no_promise_is_broken(Flavor::Mariadb, "gtid").await;
+}
+
+#[tokio::test]
+async fn no_promise_is_broken_by_a_heartbeat() {
+    no_promise_is_broken(Flavor::Mysql, "heartbeat").await;
+}
+
+#[tokio::test]
+async fn no_promise_is_broken_by_the_lsns_of_aurora() {
+    no_promise_is_broken(Flavor::Mysql, "aurora").await;
+}
+
+#[tokio::test]
+async fn no_promise_is_broken_by_the_lag_of_aurora() {
+    no_promise_is_broken(Flavor::Mysql, "aurora-cluster").await;
+}
+
+#[tokio::test]
+async fn without_a_promise_the_search_finds_violations() {
+    let report = search(&Options {
+        time: Duration::from_secs(5),
+        off: true,
+        nemesis: false,
+        ..Options::default()
+    })
+    .await;
+    println!("{}", report.summary());
+    assert!(!report.violations.is_empty());
+}

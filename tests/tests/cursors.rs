@@ -1,0 +1,186 @@
+//! Cursors of prepared statements: a read's cursor is on the reader, with a connection of its own,
+//! and the session goes on with others.
+
+#![allow(clippy::unwrap_used)]
+
+use isthmus_lab::Flavor;
+use isthmus_protocol::command::Command;
+use isthmus_tests::rig::{Rig, WHERE};
+use isthmus_tests::wire::{Answer, Client};
+
+const READ: &str = "SELECT CONCAT(name, n) FROM sign.post, t ORDER BY n";
+
+/// COM_STMT_EXECUTE without parameters, with a read-only cursor.
+async fn open(client: &mut Client, id: u32) -> Answer {
+    let mut payload = vec![Command::StmtExecute as u8];
+    payload.extend(id.to_le_bytes());
+    payload.extend([1, 1, 0, 0, 0]);
+    client.command(&payload).await.unwrap()
+}
+
+/// COM_STMT_FETCH: the rows' only values, or the number of the error.
+async fn fetch(client: &mut Client, id: u32, rows: u32) -> Result<Vec<String>, u16> {
+    let mut payload = vec![Command::StmtFetch as u8];
+    payload.extend(id.to_le_bytes());
+    payload.extend(rows.to_le_bytes());
+    client.send(0, &payload).await.unwrap();
+    let mut values = Vec::new();
+    loop {
+        let packet = client.receive().await.unwrap();
+        match packet.payload.as_slice() {
+            [0xFF, low, high, ..] => return Err(u16::from_le_bytes([*low, *high])),
+            [0xFE, ..] => return Ok(values),
+            // The header, which values are NULL, and a short string.
+            [0, _, length, text @ ..] => {
+                values.push(String::from_utf8_lossy(&text[..usize::from(*length)]).into_owned());
+            }
+            other => panic!("not a row: {other:?}"),
+        }
+    }
+}
+
+async fn holds(client: &mut Client) -> Vec<String> {
+    let Answer::Rows(rows) = client.query("SHOW ISTHMUS SESSION").await.unwrap() else {
+        panic!("no rows");
+    };
+    let holds = rows
+        .into_iter()
+        .filter(|row| row[0].as_deref() == Some("hold"));
+    holds.map(|mut row| row[1].take().unwrap()).collect()
+}
+
+async fn started(flavor: Flavor, connections: u32) -> Rig {
+    let overlay = format!("[pool]\nmax_connections = {connections}\nborrow_timeout = \"1s\"");
+    let rig = Rig::start(flavor, &overlay).await;
+    rig.prepare_data(&[
+        "CREATE TABLE t (n INT)",
+        "INSERT INTO t VALUES (1), (2), (3), (4), (5)",
+    ])
+    .await;
+    drop(rig.direct_writer().await);
+    rig
+}
+
+async fn a_cursor_has_a_connection_of_its_own(flavor: Flavor) {
+    let rig = started(flavor, 2).await;
+    let mut client = rig.wire().await;
+    let id = client.prepare(READ).await;
+    open(&mut client, id).await.expect_ok();
+    assert_eq!(holds(&mut client).await, ["cursor"]);
+    assert_eq!(
+        fetch(&mut client, id, 2).await.unwrap(),
+        ["reader1", "reader2"]
+    );
+
+    assert_eq!(client.query(WHERE).await.unwrap().value(), "reader");
+    for statement in [
+        "SET @a = 1",
+        "INSERT INTO t VALUES (6)",
+        "BEGIN",
+        "DELETE FROM t WHERE n = 6",
+    ] {
+        client.query(statement).await.unwrap().expect_ok();
+    }
+    assert_eq!(holds(&mut client).await, ["cursor", "transaction"]);
+    assert_eq!(fetch(&mut client, id, 1).await.unwrap(), ["reader3"]);
+    assert_eq!(client.query(WHERE).await.unwrap().value(), "writer");
+    client.query("COMMIT").await.unwrap().expect_ok();
+    assert_eq!(
+        fetch(&mut client, id, 9).await.unwrap(),
+        ["reader4", "reader5"]
+    );
+    assert_eq!(holds(&mut client).await, [""; 0]);
+    assert_eq!(fetch(&mut client, id, 1).await, Err(1421));
+
+    // In a transaction the cursor is where that is.
+    client.query("BEGIN").await.unwrap().expect_ok();
+    open(&mut client, id).await.expect_ok();
+    assert_eq!(fetch(&mut client, id, 1).await.unwrap(), ["writer1"]);
+    client.query("ROLLBACK").await.unwrap().expect_ok();
+}
+
+async fn closed_cursors_leave_nothing(flavor: Flavor) {
+    let rig = started(flavor, 2).await;
+    for way in ["close", "reset", "again", "connection", "gone"] {
+        let mut client = rig.wire().await;
+        let id = client.prepare(READ).await;
+        open(&mut client, id).await.expect_ok();
+        assert_eq!(fetch(&mut client, id, 1).await.unwrap(), ["reader1"]);
+        let command = |command: Command| [&[command as u8][..], &id.to_le_bytes()].concat();
+        match way {
+            "close" => drop(client.send(0, &command(Command::StmtClose)).await.unwrap()),
+            "reset" => client
+                .command(&command(Command::StmtReset))
+                .await
+                .unwrap()
+                .expect_ok(),
+            "again" => {
+                open(&mut client, id).await.expect_ok();
+                assert_eq!(fetch(&mut client, id, 1).await.unwrap(), ["reader1"]);
+                client
+                    .command(&command(Command::StmtReset))
+                    .await
+                    .unwrap()
+                    .expect_ok();
+            }
+            "connection" => {
+                let reset = [Command::ResetConnection as u8];
+                client.command(&reset).await.unwrap().expect_ok();
+            }
+            _ => {
+                client.say_goodbye().await;
+                client = rig.wire().await;
+            }
+        }
+        assert_eq!(holds(&mut client).await, [""; 0], "{way}");
+        // Both connections to the reader are free.
+        let mut others = [rig.wire().await, rig.wire().await];
+        for other in &mut others {
+            isthmus_tests::rig::until("a connection to the reader is free", async || {
+                other
+                    .query("START TRANSACTION READ ONLY")
+                    .await
+                    .unwrap()
+                    .expect_ok();
+                let is_reader = other.query(WHERE).await.unwrap().value() == "reader";
+                if !is_reader {
+                    other.query("COMMIT").await.unwrap().expect_ok();
+                }
+                is_reader
+            })
+            .await;
+        }
+    }
+}
+
+async fn many_cursors_are_bounded(flavor: Flavor) {
+    let rig = started(flavor, 8).await;
+    let mut client = rig.wire().await;
+    let mut ids = Vec::new();
+    for _ in 0..6 {
+        let id = client.prepare(READ).await;
+        open(&mut client, id).await.expect_ok();
+        ids.push(id);
+    }
+    client
+        .query("INSERT INTO t VALUES (6)")
+        .await
+        .unwrap()
+        .expect_ok();
+    for (number, id) in ids.iter().enumerate() {
+        let expected = if number < 4 { "reader1" } else { "writer1" };
+        let rows = fetch(&mut client, *id, 1).await;
+        assert_eq!(rows, Ok(vec![expected.to_owned()]), "cursor {number}");
+    }
+    for id in ids {
+        let rest = fetch(&mut client, id, 9).await.unwrap();
+        assert_eq!(rest.len(), 4);
+    }
+    assert_eq!(holds(&mut client).await, [""; 0]);
+}
+
+isthmus_tests::on_both! {
+    a_cursor_has_a_connection_of_its_own
+    closed_cursors_leave_nothing
+    many_cursors_are_bounded
+}

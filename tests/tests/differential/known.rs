@@ -1,0 +1,371 @@
+//! What is known to differ between a direct connection and the proxy, each with the reason why it
+//! may.
+
+use isthmus_lab::Flavor;
+use isthmus_protocol::column::ColumnDefinition;
+use isthmus_protocol::lenenc::put_int;
+use isthmus_protocol::ok::{EofPacket, OkPacket};
+use isthmus_protocol::session_track::{Change, changes, put_change};
+use isthmus_protocol::status::Status;
+
+use crate::answer::{Answer, What};
+use crate::script::{Step, Value};
+
+/// What was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) step: &'a Step,
+    pub(crate) flavor: Flavor,
+}
+
+/// Something that may differ.
+pub(crate) struct Known {
+    /// Why it may.
+    #[allow(dead_code, reason = "for readers")]
+    pub(crate) reason: &'static str,
+    /// Makes answers the same that differ in nothing else.
+    pub(crate) hide: fn(Question<'_>, &mut Answer),
+}
+
+pub(crate) const KNOWN: &[Known] = &[
+    Known {
+        reason: "A prepared statement's number is the session's own on either side, and clients may not guess it.",
+        hide: statement_numbers,
+    },
+    Known {
+        reason: "The same number in an error's text, and where SHOW WARNINGS tells of that.",
+        hide: statement_numbers_in_errors,
+    },
+    Known {
+        reason: "The connection's number in a text that a server quotes as wrong.",
+        hide: connection_numbers,
+    },
+    Known {
+        reason: "Each transaction has a GTID of its own; MariaDB reports variables in the order of their addresses; MySQL \
+                 tells of a transaction's state without having been asked, where that is another one than it told last on that \
+                 connection.",
+        hide: session_changes,
+    },
+    Known {
+        reason: "The proxy makes up the EOF between definitions and rows for clients without DEPRECATE_EOF, and cannot \
+                 know what the server's flags and count of warnings are by then; the EOF behind the rows tells them.",
+        hide: ends_of_definitions,
+    },
+    Known {
+        reason: "After commands that are no statements, MySQL counts the warnings of the statement before, which may have run on another \
+                 connection.",
+        hide: warnings_of_no_statement,
+    },
+    Known {
+        reason: "MariaDB names the row that an error came from after what ran before it on the connection, if the error is \
+                 about a parameter of a procedure.",
+        hide: rows_of_parameters,
+    },
+    Known {
+        reason: "A user variable without a value is of another type when the connection has been asked for it before.",
+        hide: types_of_user_variables,
+    },
+    Known {
+        reason: "MySQL takes the type of a parameter from where it stands or, if a table has changed since, from its value, \
+                 and says so in the error about it.",
+        hide: types_of_parameters,
+    },
+    Known {
+        reason: "How often a parameter that is no integer is converted, and warned of, depends on what the statement was \
+                 executed with before on that connection, also for other sessions.",
+        hide: warnings_of_conversions,
+    },
+    Known {
+        reason: "MySQL answers the CALL of a procedure that has changed nothing with the count of the statement before.",
+        hide: counts_of_idle_calls,
+    },
+    Known {
+        reason: "MariaDB changes the schema for some statements and back, and flags that in EOF packets, which have no room for it.",
+        hide: changes_without_room,
+    },
+    Known {
+        reason: "A server's flag for columns that have changed compares with what the statement had on that connection, \
+                 where it may be new. Clients take the columns from each result.",
+        hide: changes_of_columns,
+    },
+];
+
+fn statement_numbers(_: Question<'_>, answer: &mut Answer) {
+    for payload in answer.payloads(What::Prepared) {
+        payload
+            .iter_mut()
+            .skip(1)
+            .take(4)
+            .for_each(|byte| *byte = 0);
+    }
+}
+
+fn statement_numbers_in_errors(_: Question<'_>, answer: &mut Answer) {
+    const BEFORE: &[u8] = b"The statement (";
+    for payload in answer.payloads(What::Row) {
+        // With the number, the length before the text differs.
+        if payload.windows(BEFORE.len()).any(|part| part == BEFORE) {
+            payload.clear();
+        }
+    }
+    for payload in answer.payloads(What::Err) {
+        let at = payload
+            .windows(BEFORE.len())
+            .position(|part| part == BEFORE);
+        if let Some(start) = at.map(|at| at + BEFORE.len()) {
+            let digits = payload[start..]
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit());
+            let end = start + digits.count();
+            payload.drain(start..end);
+        }
+    }
+}
+
+fn connection_numbers(_: Question<'_>, answer: &mut Answer) {
+    const BEFORE: &[u8] = b" = ";
+    const BEHIND: &[u8] = b" AS mine";
+    let find = |text: &[u8], part: &[u8]| text.windows(part.len()).position(|one| one == part);
+    for payload in answer.payloads(What::Err) {
+        if let Some(end) = find(payload, BEHIND)
+            && let Some(start) = find(payload, BEFORE).filter(|start| *start < end)
+        {
+            payload.drain(start..end);
+        }
+    }
+}
+
+fn session_changes(question: Question<'_>, answer: &mut Answer) {
+    for payload in answer.payloads(What::Ok) {
+        if let Some(hidden) = with_ordered_changes(payload, question.flavor) {
+            *payload = hidden;
+        }
+    }
+}
+
+fn with_ordered_changes(payload: &[u8], flavor: Flavor) -> Option<Vec<u8>> {
+    let mut ok = OkPacket::parse(payload, true).ok()?;
+    let mut parts = Vec::new();
+    for change in changes(ok.session_state) {
+        let change = match change.ok()? {
+            Change::TransactionState(_) => continue,
+            Change::Gtids(_)
+            | Change::Variable {
+                name: b"last_gtid", ..
+            } => Change::Gtids(b"a GTID"),
+            other => other,
+        };
+        let mut part = Vec::new();
+        put_change(&mut part, &change);
+        parts.push(part);
+    }
+    if flavor == Flavor::Mariadb {
+        parts.sort();
+    }
+    ok.status
+        .set(Status::SESSION_STATE_CHANGED, !parts.is_empty());
+    let state = parts.concat();
+    ok.session_state = &state;
+    let mut hidden = Vec::new();
+    ok.encode(*payload.first()?, true, &mut hidden);
+    Some(hidden)
+}
+
+fn ends_of_definitions(_: Question<'_>, answer: &mut Answer) {
+    let mut before = None;
+    for (what, packet) in &mut answer.packets {
+        if *what == What::Eof
+            && before == Some(What::Definition)
+            && let Ok(mut eof) = EofPacket::parse(&packet.payload)
+        {
+            eof.status &= Status::CURSOR_EXISTS;
+            eof.warnings = 0;
+            packet.payload.clear();
+            eof.encode(&mut packet.payload);
+        }
+        before = Some(*what);
+    }
+}
+
+fn warnings_of_conversions(question: Question<'_>, answer: &mut Answer) {
+    let is_converted = match question.step {
+        Step::Execute { values, .. } => values
+            .iter()
+            .any(|value| !matches!(value, Value::Null | Value::Integer(_))),
+        _ => false,
+    };
+    if !is_converted {
+        return;
+    }
+    for (what, packet) in &mut answer.packets {
+        let payload = &mut packet.payload;
+        match what {
+            What::Eof => {
+                if let Ok(mut eof) = EofPacket::parse(payload) {
+                    eof.warnings = 0;
+                    payload.clear();
+                    eof.encode(payload);
+                }
+            }
+            What::Ok => {
+                let header = payload.first().copied().unwrap_or_default();
+                let mut hidden = Vec::new();
+                if let Ok(mut ok) = OkPacket::parse(payload, true) {
+                    ok.warnings = 0;
+                    ok.encode(header, true, &mut hidden);
+                }
+                *payload = hidden;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn counts_of_idle_calls(question: Question<'_>, answer: &mut Answer) {
+    let is_idle = match question.step {
+        Step::Query(sql) => ["begins", "doubles", "sets", "shows", "warns"]
+            .iter()
+            .any(|name| sql.starts_with(&format!("CALL {name}("))),
+        Step::Execute { .. } => true,
+        _ => false,
+    };
+    if question.flavor == Flavor::Mariadb || !is_idle {
+        return;
+    }
+    // In an execution, the OK behind a result is that of a CALL.
+    let has_result = answer.payloads(What::Count).next().is_some();
+    if !has_result && matches!(question.step, Step::Execute { .. }) {
+        return;
+    }
+    if let Some(payload) = answer.payloads(What::Ok).last()
+        && let Ok(mut ok) = OkPacket::parse(payload, true)
+        && payload.first() == Some(&0)
+    {
+        let mut hidden = Vec::new();
+        ok.affected_rows = 0;
+        ok.encode(0, true, &mut hidden);
+        *payload = hidden;
+    }
+}
+
+fn changes_without_room(question: Question<'_>, answer: &mut Answer) {
+    if question.flavor == Flavor::Mysql {
+        return;
+    }
+    for payload in answer.payloads(What::Eof) {
+        if let Ok(mut eof) = EofPacket::parse(payload) {
+            eof.status.remove(Status::SESSION_STATE_CHANGED);
+            payload.clear();
+            eof.encode(payload);
+        }
+    }
+}
+
+fn warnings_of_no_statement(question: Question<'_>, answer: &mut Answer) {
+    let is_statement = !matches!(
+        question.step,
+        Step::InitDb(_) | Step::MultiStatements(_) | Step::Ping | Step::ResetStatement(_)
+    );
+    if is_statement {
+        return;
+    }
+    for (_, packet) in &mut answer.packets {
+        let warnings = match packet.payload.len() {
+            // EOF: the header, warnings, flags. OK: the header, two counts of one byte, flags, warnings.
+            5 => 1,
+            _ => 5,
+        };
+        if packet.payload.first() != Some(&0xFF) {
+            let warnings = packet.payload.iter_mut().skip(warnings).take(2);
+            warnings.for_each(|byte| *byte = 0);
+        }
+    }
+}
+
+fn changes_of_columns(_: Question<'_>, answer: &mut Answer) {
+    for (what, packet) in &mut answer.packets {
+        let payload = &mut packet.payload;
+        let status = match what {
+            What::Eof => 3,
+            What::Ok => {
+                let Ok(ok) = OkPacket::parse(payload, false) else {
+                    continue;
+                };
+                let counts = [ok.affected_rows, ok.last_insert_id];
+                1 + counts.map(length).iter().sum::<usize>()
+            }
+            _ => continue,
+        };
+        if let Some(high) = payload.get_mut(status + 1) {
+            *high &= !((Status::METADATA_CHANGED.bits() >> 8) as u8);
+        }
+    }
+}
+
+/// How many bytes a length-encoded integer has.
+fn length(number: u64) -> usize {
+    let mut out = Vec::new();
+    put_int(&mut out, number);
+    out.len()
+}
+
+fn rows_of_parameters(question: Question<'_>, answer: &mut Answer) {
+    const BEFORE: &[u8] = b" at row ";
+    let may_call = match question.step {
+        Step::Query(sql) => ["CALL ", "SHOW ", "SELECT @"]
+            .iter()
+            .any(|part| sql.contains(part)),
+        Step::Execute { .. } => true,
+        _ => false,
+    };
+    if question.flavor == Flavor::Mysql || !may_call {
+        return;
+    }
+    let texts = answer.packets.iter_mut();
+    let texts = texts.filter(|(what, _)| matches!(what, What::Err | What::Row));
+    for payload in texts.map(|(_, packet)| &mut packet.payload) {
+        if payload.windows(BEFORE.len()).any(|part| part == BEFORE) {
+            while payload.last().is_some_and(u8::is_ascii_digit) {
+                payload.pop();
+            }
+        }
+    }
+}
+
+fn types_of_parameters(question: Question<'_>, answer: &mut Answer) {
+    let is_execution = matches!(question.step, Step::Execute { .. });
+    if question.flavor == Flavor::Mariadb || !is_execution {
+        return;
+    }
+    const BEFORE: &[u8] = b"Truncated incorrect ";
+    for payload in answer.payloads(What::Err) {
+        if let Some(at) = payload
+            .windows(BEFORE.len())
+            .position(|part| part == BEFORE)
+        {
+            payload.truncate(at);
+        }
+    }
+}
+
+fn types_of_user_variables(_: Question<'_>, answer: &mut Answer) {
+    const STRINGS: [u8; 3] = [0xFA, 0xFB, ColumnDefinition::VAR_STRING];
+    const NULL: u8 = 0xFB;
+    let is_null = |payload: &mut Vec<u8>| payload.iter().all(|byte| *byte == NULL);
+    let are_null = answer.payloads(What::Row).all(is_null);
+    for payload in answer.payloads(What::Definition) {
+        if let Ok(mut column) = ColumnDefinition::parse(payload)
+            && column.name.starts_with(b"@")
+            && !column.name.starts_with(b"@@")
+            && (are_null || STRINGS.contains(&column.kind))
+        {
+            column.kind = 0;
+            column.collation = 0;
+            column.length = 0;
+            column.flags = 0;
+            column.decimals = 0;
+            payload.clear();
+            column.encode(payload);
+        }
+    }
+}

@@ -1,0 +1,643 @@
+//! Scripts that once differed, each with the least that it takes.
+
+use isthmus_protocol::capabilities::Capabilities;
+use isthmus_tests::wire::USUAL;
+
+use crate::script::{Actor, Script, Step, Value};
+
+/// What was wrong, and the session that shows it.
+pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
+    let queries = |texts: &[&str]| -> Vec<Step> {
+        texts
+            .iter()
+            .map(|text| Step::Query((*text).into()))
+            .collect()
+    };
+    let prepare = |sql: &str| Step::Prepare(0, sql.into());
+    let execute = |values: &[Value]| Step::Execute {
+        slot: 0,
+        values: values.to_vec(),
+        cursor: false,
+        types: true,
+    };
+    let with_cursor = |values: &[Value]| Step::Execute {
+        slot: 0,
+        values: values.to_vec(),
+        cursor: true,
+        types: true,
+    };
+    let query = |text: &str| Step::Query(text.into());
+    vec![
+        (
+            "a SET without tables leaves MariaDB's conditions, on whichever connection",
+            script(queries(&[
+                "SELECT * FROM missing",
+                "SET insert_id = 60",
+                "SHOW WARNINGS",
+                "SELECT @@warning_count, @@error_count",
+                "SELEC 1",
+                "UPDATE t SET b = 'other' WHERE id = 1",
+                "SET insert_id = 50",
+                "SELECT @@warning_count, @@error_count",
+            ])),
+        ),
+        (
+            "so do several statements in one",
+            script(queries(&[
+                "SELECT * FROM missing",
+                "SET @a = 3; SELECT @a",
+                "SHOW WARNINGS",
+                "SELECT 1 + 'x'",
+                "SET @a = 3; UPDATE t SET b = 'y' WHERE id = 1",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "so does what is about no table",
+            script(queries(&[
+                "SELEC 1",
+                "CREATE PROCEDURE made() SELECT 2",
+                "SHOW WARNINGS",
+                "DROP PROCEDURE made",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "so does the end of a transaction, answered at once or not",
+            script(queries(&[
+                "SELEC 1",
+                "COMMIT",
+                "SHOW WARNINGS",
+                "BEGIN",
+                "SHOW WARNINGS",
+                "INSERT IGNORE INTO t (a) VALUES ('x')",
+                "COMMIT",
+                "SHOW WARNINGS",
+                "BEGIN",
+                "INSERT INTO t (a) VALUES (77)",
+                "SELECT missing FROM t",
+                "ROLLBACK",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "what is no SQL does not end a read-only transaction",
+            script(queries(&[
+                "START TRANSACTION READ ONLY",
+                "SELECT a FROM t WHERE id = 1",
+                "CREATE TABEL t",
+                "SELECT a FROM t WHERE id = 1",
+                "INSERT INTO t (a) VALUES (1)",
+                "CREATE TABLE new_1 (id INT)",
+                "INSERT INTO t (a) VALUES (1)",
+                "START TRANSACTION READ ONLY",
+                "DROP TABLE missing",
+                "SELECT a FROM t WHERE id = 1",
+            ])),
+        ),
+        (
+            "the warnings of a preparation",
+            script(vec![
+                prepare("DROP TABLE IF EXISTS missing"),
+                query("SELECT @@warning_count"),
+                execute(&[]),
+                query("SHOW WARNINGS"),
+                prepare("SELECT SQL_CALC_FOUND_ROWS a FROM t"),
+                query("SHOW WARNINGS"),
+                query("BEGIN"),
+                prepare("SELECT SQL_CALC_FOUND_ROWS a FROM t"),
+                query("SHOW WARNINGS"),
+                query("COMMIT"),
+                query("SHOW WARNINGS"),
+            ]),
+        ),
+        (
+            "the insert ids of several statements, of which one ends the transaction",
+            script(queries(&[
+                "BEGIN",
+                "INSERT INTO t (a, b) VALUES (60, 'a')",
+                "INSERT INTO t (a, b) VALUES (61, 'b'); COMMIT",
+                "SELECT LAST_INSERT_ID()",
+                "BEGIN",
+                "LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, b)",
+                "COMMIT",
+                "SELECT LAST_INSERT_ID()",
+            ])),
+        ),
+        (
+            "a savepoint without autocommit is one of the transaction that follows",
+            script(queries(&[
+                "SET autocommit = 0",
+                "SAVEPOINT s1",
+                "ROLLBACK TO s1",
+                "INSERT INTO t (a, b) VALUES (60, 'a')",
+                "ROLLBACK TO s1",
+                "SELECT COUNT(*) FROM t",
+                "COMMIT",
+                "ROLLBACK TO s1",
+            ])),
+        ),
+        (
+            "COM_INIT_DB has no warnings",
+            Script {
+                actors: vec![Actor {
+                    collation: 33,
+                    ..actor("one", true)
+                }],
+                steps: vec![
+                    (0, Step::InitDb("one".into())),
+                    (0, query("SHOW WARNINGS")),
+                    (0, Step::Swap),
+                    (0, Step::InitDb("one".into())),
+                    (0, query("SHOW WARNINGS")),
+                ],
+            },
+        ),
+        (
+            "ROW_COUNT() by a cursor that is prepared in another state",
+            script(vec![
+                query("BEGIN"),
+                prepare("SELECT ROW_COUNT()"),
+                query("SET lc_time_names = 'de_DE'"),
+                query("SELECT 1"),
+                with_cursor(&[]),
+                Step::Fetch(0, 3),
+                query("COMMIT"),
+            ]),
+        ),
+        (
+            "an error's text is as long as on MariaDB, and derived tables are tables there",
+            script(queries(&[
+                "SELEC 1 FROM a_table_with_a_name_that_makes_this_text_longer",
+                "GET DIAGNOSTICS CONDITION 1 @text = MESSAGE_TEXT",
+                "SELECT LENGTH(@text) > 100",
+                "SELEC 1",
+                "WITH x AS (SELECT 9 AS n) SELECT n FROM x",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "only the rows of queries are found",
+            script(queries(&[
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "ANALYZE TABLE t",
+                "SELECT FOUND_ROWS()",
+                "DESCRIBE t",
+                "SELECT FOUND_ROWS()",
+                "SHOW CREATE TABLE t",
+                "SELECT FOUND_ROWS()",
+                "EXPLAIN SELECT * FROM t",
+                "SELECT FOUND_ROWS()",
+                "SHOW COLUMNS FROM t",
+                "SELECT FOUND_ROWS()",
+                "CHECKSUM TABLE t",
+                "SELECT FOUND_ROWS()",
+                "INSERT INTO t (a, b) VALUES (4, 'z') RETURNING id",
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "DELETE FROM t WHERE a = 4 RETURNING id",
+                "SELECT FOUND_ROWS()",
+            ])),
+        ),
+        (
+            "a preparation in another state than the transaction's leaves ROW_COUNT()",
+            script(vec![
+                prepare("SELECT ROW_COUNT()"),
+                query("SET lc_time_names = 'de_DE'"),
+                query("BEGIN"),
+                query("UPDATE t SET b = 'other' WHERE id = 1"),
+                execute(&[]),
+                query("COMMIT"),
+            ]),
+        ),
+        (
+            "SHOW WARNINGS opens no cursor",
+            script(vec![
+                prepare("SHOW WARNINGS"),
+                query("CREATE TABLE IF NOT EXISTS t (id INT)"),
+                with_cursor(&[]),
+                with_cursor(&[]),
+                query("SELECT 1"),
+            ]),
+        ),
+        (
+            "commands that are no statements count for ROW_COUNT()",
+            script(vec![
+                query("UPDATE t SET b = 'other' WHERE id = 1"),
+                Step::Ping,
+                query("SELECT ROW_COUNT()"),
+                Step::MultiStatements(true),
+                query("SELECT ROW_COUNT()"),
+                query("BEGIN"),
+                query("UPDATE t SET b = 'one more' WHERE id = 1"),
+                Step::Ping,
+                query("SELECT ROW_COUNT()"),
+                query("UPDATE t SET b = 'and more' WHERE id = 1"),
+                prepare("SELECT ROW_COUNT()"),
+                execute(&[]),
+                query("UPDATE t SET b = 'even more' WHERE id = 1"),
+                Step::ResetStatement(0),
+                execute(&[]),
+            ]),
+        ),
+        (
+            "a reset leaves the number of rows that were found",
+            script(vec![
+                query("SELECT 1 UNION SELECT 2"),
+                Step::ResetConnection,
+                query("UPDATE t SET a = FOUND_ROWS() WHERE id = 1"),
+                query("SELECT 1 UNION SELECT 2"),
+                Step::ResetConnection,
+                query("SELECT FOUND_ROWS()"),
+            ]),
+        ),
+        (
+            "the types of what is replaced by the session's values",
+            script(queries(&[
+                "SELECT ROW_COUNT(), @@warning_count, @@error_count",
+                "SELECT FOUND_ROWS()",
+                "SELECT CONNECTION_ID() = {connection} AS mine",
+            ])),
+        ),
+        (
+            "a prepared statement asks about the one before each execution",
+            script(vec![
+                prepare("SELECT ROW_COUNT()"),
+                query("UPDATE t SET b = 'other'"),
+                execute(&[]),
+                execute(&[]),
+            ]),
+        ),
+        (
+            "a preparation is no statement before",
+            script(vec![
+                query("SELECT a FROM t"),
+                prepare("SELECT 1"),
+                query("SELECT ROW_COUNT()"),
+            ]),
+        ),
+        (
+            "of several statements, only the first asks about another command's",
+            script(queries(&["SELECT 1 + 'x'; SELECT @@warning_count"])),
+        ),
+        (
+            "what GET DIAGNOSTICS assigns keeps no reader that is written to",
+            script(queries(&[
+                "SELECT * FROM missing",
+                "GET DIAGNOSTICS CONDITION 1 @errno = MYSQL_ERRNO",
+                "INSERT INTO missing VALUES (1)",
+            ])),
+        ),
+        (
+            "errors of the proxy's own are conditions too",
+            script(vec![
+                execute(&[]),
+                query("SHOW WARNINGS"),
+                query("SELECT @@error_count"),
+                query(""),
+                query("SHOW ERRORS"),
+            ]),
+        ),
+        (
+            "a statement without a cursor has none to fetch from",
+            script(vec![prepare("SELECT 1"), Step::Fetch(0, 1)]),
+        ),
+        (
+            "NULL needs no type",
+            script(vec![
+                prepare("SELECT * FROM t WHERE id = ?"),
+                Step::Execute {
+                    slot: 0,
+                    values: vec![Value::Null],
+                    cursor: false,
+                    types: false,
+                },
+            ]),
+        ),
+        (
+            "a statement is executed with a cursor and without",
+            script(vec![
+                prepare("SELECT * FROM t WHERE id < ? ORDER BY id"),
+                execute(&[Value::Integer(3)]),
+                with_cursor(&[Value::Integer(3)]),
+                execute(&[Value::Integer(3)]),
+                with_cursor(&[Value::Integer(3)]),
+                Step::Fetch(0, 1),
+                Step::Fetch(0, 9),
+                execute(&[Value::Integer(3)]),
+            ]),
+        ),
+        (
+            "RELEASE ends the session",
+            script(queries(&["COMMIT RELEASE", "SELECT 1"])),
+        ),
+        (
+            "a statement that fails may have ended the transaction",
+            script(vec![
+                query("BEGIN"),
+                query("INSERT INTO t (a) VALUES (9)"),
+                query("DROP TABLE missing"),
+                Step::Ping,
+            ]),
+        ),
+        (
+            "nothing is sent behind an upload",
+            script(queries(&[
+                "BEGIN; INSERT INTO t (a) VALUES (5)",
+                "BEGIN; LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, b); COMMIT",
+                "SELECT COUNT(*) FROM t",
+            ])),
+        ),
+        (
+            "how the number of conditions is described",
+            script(queries(&[
+                "SHOW COUNT(*) WARNINGS",
+                "SHOW WARNINGS",
+                "SHOW COUNT(*) ERRORS",
+            ])),
+        ),
+        (
+            "MariaDB leaves the conditions of a statement with tables",
+            script(queries(&[
+                "SELECT 1 + 'x' FROM t LIMIT 1",
+                "SET @a = 1",
+                "SHOW WARNINGS",
+                "SELECT 1",
+                "SHOW WARNINGS",
+                "SELECT a FROM t WHERE id = 1",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "bringing back LAST_INSERT_ID() is no statement before",
+            script(queries(&[
+                "INSERT INTO t (a) VALUES (9)",
+                "BEGIN",
+                "SELECT a FROM t WHERE id = 1",
+                "SELECT ROW_COUNT(), LAST_INSERT_ID()",
+                "ROLLBACK",
+            ])),
+        ),
+        (
+            "a session may end itself by the function",
+            script(queries(&["KILL QUERY CONNECTION_ID()"])),
+        ),
+        (
+            "with the SQL mode ORACLE, BEGIN opens a program",
+            script(queries(&[
+                "SET sql_mode = 'ORACLE'",
+                "BEGIN",
+                "INSERT INTO t (a) VALUES (12)",
+                "BEGIN WORK",
+                "BEGIN INSERT INTO t (a) VALUES (13); END",
+                "ROLLBACK",
+                "SELECT COUNT(*) FROM t",
+                "START TRANSACTION",
+                "INSERT INTO t (a) VALUES (14)",
+                "ROLLBACK",
+                "SELECT COUNT(*) FROM t",
+                "SET sql_mode = ''",
+                "BEGIN",
+                "INSERT INTO t (a) VALUES (15)",
+                "ROLLBACK",
+                "SELECT COUNT(*) FROM t",
+            ])),
+        ),
+        (
+            "MariaDB reports nothing of what is set without a scope",
+            script(queries(&[
+                "SET @@sql_mode = 'ANSI_QUOTES'",
+                "SELECT @@sql_mode, \"id\" FROM t",
+                "SET sql_notes = 0, @@sort_buffer_size = 100, @@sql_mode = ''",
+                "SELECT @@sql_notes, @@sort_buffer_size, @@sql_mode",
+                "SET @@wait_timeout = 77; SET @@max_sort_length = 8",
+                "SELECT @@wait_timeout, @@max_sort_length",
+                "SET @@autocommit = 0",
+                "SELECT @@autocommit",
+            ])),
+        ),
+        (
+            "what commits leaves a transaction on a reader",
+            script(queries(&[
+                "START TRANSACTION READ ONLY",
+                "SELECT a FROM t WHERE id = 1",
+                "CREATE TABLE new_1 (id INT)",
+                "START TRANSACTION READ ONLY",
+                "SELECT a, @a := 5 FROM t WHERE id = 1",
+                "START TRANSACTION READ WRITE",
+                "INSERT INTO t (a) VALUES (@a)",
+                "COMMIT",
+                "START TRANSACTION READ ONLY",
+                "SELECT a FROM t WHERE id = 1",
+                "INSERT INTO t (a) VALUES (10)",
+                "BEGIN",
+                "INSERT INTO t (a) VALUES (11)",
+                "START TRANSACTION READ ONLY",
+                "CREATE TEMPORARY TABLE temporary_1 (id INT)",
+                "SELECT a FROM t WHERE id = 1",
+                "DROP TABLE new_1",
+                "SELECT COUNT(*) FROM t",
+            ])),
+        ),
+        (
+            "SHOW VARIABLES tells of the insert id",
+            script(queries(&[
+                "INSERT INTO t (a) VALUES (9)",
+                "SHOW VARIABLES LIKE '%identity'",
+                "SHOW VARIABLES WHERE Variable_name = 'last_insert_id'",
+            ])),
+        ),
+        (
+            "a statement that was prepared tells of an error as it was",
+            script(vec![
+                prepare("SHOW WARNINGS"),
+                query(
+                    "SELECT 'a text that is longer than a hundred and twenty-eight characters', 'so that no SIGNAL can have \
+                     all of it for its message' FROM",
+                ),
+                execute(&[]),
+                query("SELECT 1 / 0, CAST('x' AS SIGNED)"),
+                execute(&[]),
+            ]),
+        ),
+        (
+            "conditions that are there stay countable",
+            script(queries(&[
+                "CALL begins()",
+                "GET DIAGNOSTICS CONDITION 1 @text = MESSAGE_TEXT",
+                "SELECT @@warning_count",
+                "ROLLBACK",
+                "SELECT FOUND_ROWS()",
+                "SELECT @@warning_count, @@error_count",
+            ])),
+        ),
+        (
+            "a cursor has found its rows",
+            script(vec![
+                prepare("SELECT * FROM t WHERE id < ? ORDER BY id"),
+                with_cursor(&[Value::Integer(4)]),
+                query("SELECT FOUND_ROWS()"),
+            ]),
+        ),
+        (
+            "how texts are described after a reset",
+            script(vec![
+                Step::ResetConnection,
+                query("SHOW WARNINGS"),
+                query("SELECT 'x'"),
+                query("SET NAMES utf8mb4 COLLATE utf8mb4_bin"),
+                query("SELECT 'x', VERSION() IS NULL"),
+                query("SET collation_connection = utf8mb4_general_ci"),
+                query("SELECT 'x', b FROM t"),
+                query("SET character_set_results = latin1"),
+                query("SELECT 'x', b FROM t"),
+                query("SHOW WARNINGS"),
+            ]),
+        ),
+        (
+            "which of the rows about conditions are found",
+            script(queries(&[
+                "SELECT 1 UNION SELECT 2",
+                "SHOW WARNINGS",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2",
+                "SHOW COUNT(*) ERRORS",
+                "SELECT FOUND_ROWS()",
+            ])),
+        ),
+        (
+            "to prepare again ends no transaction",
+            script(vec![
+                query("BEGIN"),
+                query("INSERT INTO t (a) VALUES (7)"),
+                prepare("SELECT LAST_INSERT_ID(), a FROM t WHERE a = ?"),
+                query("SET autocommit = 0"),
+                execute(&[Value::Integer(7)]),
+                query("ROLLBACK"),
+                execute(&[Value::Integer(7)]),
+                query("SET autocommit = 1"),
+                execute(&[Value::Integer(1)]),
+            ]),
+        ),
+        (
+            "to ask for the status is no statement before",
+            script(queries(&[
+                "CALL sets()",
+                "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'a'",
+                "SELECT ROW_COUNT()",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "errors among warnings are counted",
+            script(queries(&[
+                "GET DIAGNOSTICS CONDITION 1 @text = MESSAGE_TEXT",
+                "SELECT @@warning_count, @@error_count",
+                "INSERT INTO t (id, a) VALUES (4, 0)",
+                "DO 0x41",
+                "SHOW WARNINGS",
+                "SHOW ERRORS",
+            ])),
+        ),
+        (
+            "what the client has seen is not answered again",
+            script(queries(&[
+                "SELECT 2; SELECT missing FROM t; SELECT -1",
+                "SELECT 2; SELECT * FROM missing.t",
+                "SELECT 3",
+            ])),
+        ),
+        (
+            "errors are told whole after they were diagnosed",
+            script(queries(&[
+                "BEGIN",
+                "SELECT 'a text that is longer than a hundred and twenty-eight characters, so that no SIGNAL can have it' FROM",
+                "GET DIAGNOSTICS CONDITION 1 @state = RETURNED_SQLSTATE",
+                "SHOW ERRORS",
+            ])),
+        ),
+        (
+            "MariaDB leaves conditions where SET asks about them",
+            script(queries(&[
+                "SELECT @@no_such_variable",
+                "SET @a = LAST_INSERT_ID(), @b = ROW_COUNT()",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "a preparation next door is no statement before either",
+            script(vec![
+                query("SELECT 1"),
+                prepare("UPDATE t SET b = ? WHERE id = ?"),
+                query("SELECT ROW_COUNT()"),
+            ]),
+        ),
+        (
+            "what the proxy asks after a statement is no statement before",
+            script(queries(&[
+                "SET @a = (SELECT GET_LOCK('mended_{run}', 0))",
+                "INSERT INTO t (a) VALUES (1), (1)",
+                "SELECT ROW_COUNT(), FOUND_ROWS()",
+                "SELECT SQL_CALC_FOUND_ROWS 1 + 'x' FROM t LIMIT 1",
+                "SHOW WARNINGS",
+                "SELECT ROW_COUNT(), FOUND_ROWS()",
+                "SET NAMES utf8mb3",
+                "SHOW WARNINGS",
+                "SELECT RELEASE_ALL_LOCKS()",
+            ])),
+        ),
+        (
+            "several statements name textual ones",
+            script(queries(&[
+                "PREPARE s1 FROM 'SELECT 1 AS n'",
+                "SELECT 2; EXECUTE s1",
+                "EXECUTE s1",
+                "PREPARE s2 FROM 'SELECT 3'",
+                "PREPARE s2 FROM 'SELECT 4'; SELECT 5",
+                "EXECUTE s2",
+                "DEALLOCATE PREPARE s1; DEALLOCATE PREPARE s2",
+                "EXECUTE s1",
+            ])),
+        ),
+        (
+            "a schema stays with the session that has selected it",
+            without_schema(),
+        ),
+    ]
+}
+
+/// One session, whose connection changes after each step.
+fn script(steps: Vec<Step>) -> Script {
+    let steps = steps
+        .into_iter()
+        .flat_map(|step| [(0, step), (0, Step::Swap)]);
+    Script {
+        actors: vec![actor("one", true)],
+        steps: steps.collect(),
+    }
+}
+
+fn without_schema() -> Script {
+    let texts = [
+        (0, "BEGIN"),
+        (0, "SELECT a FROM one.t WHERE id = 1 FOR UPDATE"),
+        (0, "USE one"),
+        (0, "COMMIT RELEASE"),
+        (1, "ANALYZE TABLE t"),
+    ];
+    let steps = texts
+        .iter()
+        .map(|(actor, text)| (*actor, Step::Query((*text).into())));
+    Script {
+        actors: vec![actor("one", false), actor("two", false)],
+        steps: steps.collect(),
+    }
+}
+
+fn actor(schema: &'static str, selects_schema: bool) -> Actor {
+    Actor {
+        capabilities: USUAL | Capabilities::MULTI_STATEMENTS,
+        collation: 45,
+        schema,
+        selects_schema,
+    }
+}

@@ -1,0 +1,184 @@
+//! KILL by the proxy's own numbers: what is refused is refused as on a direct connection, and what
+//! stands behind one in the same command runs.
+
+#![allow(clippy::unwrap_used)]
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use isthmus_lab::Flavor;
+use isthmus_tests::rig::{PASSWORD, Rig, code, make_user, until};
+use isthmus_tests::wire::{Answer, Client};
+use mysql_async::Row;
+use mysql_async::prelude::Queryable;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+/// What is said of something: the error's number, state and text.
+type Said = Option<(u16, String, String)>;
+
+fn said(answer: Answer) -> Said {
+    match answer {
+        Answer::Err(refusal) => Some((refusal.code, refusal.state, refusal.message)),
+        Answer::Ok | Answer::Rows(_) => None,
+    }
+}
+
+async fn id(client: &mut Client) -> u64 {
+    let id = client.query("SELECT CONNECTION_ID()").await.unwrap();
+    id.value().parse().unwrap()
+}
+
+async fn what_may_not_be_killed_is_not(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let other = make_user(&rig.lab).await;
+    let blueprint = rig.blueprint.clone().with_user(&other);
+    assert_eq!(rig.reload(&blueprint).await.0, 200);
+    drop(rig.direct_writer().await);
+    let mut direct =
+        Client::log_in(rig.lab.writer().address(), &rig.user, PASSWORD, &rig.schema).await;
+    let mut client = rig.wire().await;
+    for command in ["KILL 999999999", "KILL QUERY 999999999"] {
+        let expected = said(direct.query(command).await.unwrap());
+        assert_eq!(said(client.query(command).await.unwrap()), expected);
+    }
+    let mut stranger = Client::log_in(rig.proxy.address(), &other, PASSWORD, &other).await;
+    let number = id(&mut client).await;
+    for command in [format!("KILL {number}"), format!("KILL QUERY {number}")] {
+        let refused = said(stranger.query(&command).await.unwrap()).unwrap();
+        assert_eq!(
+            (refused.0, refused.1.as_str()),
+            (1095, "HY000"),
+            "{refused:?}"
+        );
+    }
+    client.query("DO 1").await.unwrap().expect_ok();
+}
+
+/// A read that is killed with its session is not run again elsewhere.
+async fn a_killed_read_is_over(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)", "INSERT INTO t VALUES (1)"])
+        .await;
+    let mut victim = rig.connect().await;
+    let mut killer = rig.connect().await;
+    let number = victim.id();
+    let long = "/* isthmus:reader */ SELECT a, SLEEP(300) FROM t";
+    let reading = tokio::spawn(async move { victim.query_drop(long).await });
+    let runs_on = async |server| {
+        let running = rig.processes(server).await;
+        running
+            .iter()
+            .flatten()
+            .any(|sql| sql.contains("SLEEP(300)"))
+    };
+    until("the reader runs it", async || {
+        runs_on(rig.lab.reader()).await
+    })
+    .await;
+    killer.query_drop(format!("KILL {number}")).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), reading).await;
+    ended.expect("it is over").unwrap().unwrap_err();
+    assert!(!runs_on(rig.lab.writer()).await);
+}
+
+/// A session that waits for a connection hears at once that it was killed.
+async fn who_waits_can_be_killed(flavor: Flavor) {
+    let rig = Rig::start(
+        flavor,
+        "[pool]\nmax_connections = 1\nborrow_timeout = \"10m\"",
+    )
+    .await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let (mut holder, mut killer) = (rig.connect().await, rig.connect().await);
+    let mut victim = rig.connect().await;
+    let number = victim.id();
+    holder.query_drop("BEGIN").await.unwrap();
+    holder.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    let waiting = tokio::spawn(async move { victim.query_drop("DELETE FROM t").await });
+    until("it waits", async || {
+        let sessions: Vec<Row> = killer.query("SHOW ISTHMUS SESSIONS").await.unwrap();
+        let mut its = sessions.iter().filter(|row| row.get("id") == Some(number));
+        its.any(|row| row.get("state") == Some("working".to_owned()))
+    })
+    .await;
+    killer.query_drop(format!("KILL {number}")).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    let ended = ended.expect("it is over").unwrap();
+    assert_eq!(code(ended), 1317);
+    holder.query_drop("COMMIT").await.unwrap();
+}
+
+async fn what_stands_behind_a_kill_runs(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let mut victim = rig.connect().await;
+    let number: u64 = victim
+        .query_first("SELECT CONNECTION_ID()")
+        .await
+        .unwrap()
+        .unwrap();
+    let mut conn = rig.connect().await;
+    let script = format!("KILL {number}; SELECT 7; SELECT 8");
+    let mut result = conn.query_iter(script).await.unwrap();
+    for expected in [vec![], vec![7], vec![8]] {
+        assert_eq!(result.collect::<i32>().await.unwrap(), expected);
+    }
+    drop(result);
+    assert!(victim.query_drop("DO 1").await.is_err());
+
+    let script = "KILL 999999999; CREATE TABLE behind (id INT)";
+    assert_eq!(code(conn.query_drop(script).await), 1094);
+    assert_eq!(code(conn.query_drop("DROP TABLE behind").await), 1051);
+}
+
+/// Ctrl-C in a terminal: the client kills its statement from a connection of its own.
+async fn ctrl_c_interrupts_a_statement(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    // The client's login would need the server's key otherwise.
+    drop(rig.connect().await);
+    let command = format!(
+        "exec mariadb --host=127.0.0.1 --port={} --user={} --password={PASSWORD} --ssl=0 --unbuffered",
+        rig.proxy.address().port(),
+        rig.user
+    );
+    // `script` gives it a terminal; a shell that stayed between them would end with the signal.
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut keys = terminal.stdin.take().unwrap();
+    let mut screen = terminal.stdout.take().unwrap();
+    keys.write_all(b"SELECT SLEEP(100), 'slept';\n")
+        .await
+        .unwrap();
+    let is_sleeping = async || {
+        let mut all = rig.processes(rig.lab.writer()).await;
+        all.extend(rig.processes(rig.lab.reader()).await);
+        all.iter().flatten().any(|sql| sql.contains("SLEEP"))
+    };
+    until("the statement runs", &is_sleeping).await;
+    const CTRL_C: &[u8] = b"\x03";
+    keys.write_all(CTRL_C).await.unwrap();
+    until("the statement has ended", async || !is_sleeping().await).await;
+    keys.write_all(b"SELECT CONCAT('goes', ' on');\nexit\n")
+        .await
+        .unwrap();
+    let mut seen = Vec::new();
+    screen.read_to_end(&mut seen).await.unwrap();
+    let seen = String::from_utf8_lossy(&seen);
+    for part in ["query killed", "goes on"] {
+        assert!(seen.contains(part), "{seen}");
+    }
+    assert!(terminal.wait().await.unwrap().success(), "{seen}");
+}
+
+isthmus_tests::on_both! {
+    a_killed_read_is_over
+    who_waits_can_be_killed
+    ctrl_c_interrupts_a_statement
+    what_may_not_be_killed_is_not
+    what_stands_behind_a_kill_runs
+}
