@@ -67,7 +67,7 @@ fn state_difference(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 out.clear();
-                black_box(from).write_difference(black_box(to), QueryForm::Plain, &mut out)
+                black_box(from).write_difference(black_box(to), None, QueryForm::Plain, &mut out)
             });
         });
     }

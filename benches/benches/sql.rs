@@ -73,6 +73,7 @@ fn route(criterion: &mut Criterion) {
             autocommit: true,
             holds: Holds::empty(),
             pinned: false,
+            reads_ahead: false,
             allowed_functions: &[],
         };
         group.bench_function(name, |bencher| {

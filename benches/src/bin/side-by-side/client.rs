@@ -8,6 +8,7 @@ use isthmus_lab::{Account, SCHEMA};
 use isthmus_protocol::ProtocolError;
 use isthmus_protocol::auth::{Plugin, caching_sha2};
 use isthmus_protocol::capabilities::Capabilities;
+use isthmus_protocol::command::Command;
 use isthmus_protocol::handshake::{AuthSwitch, Greeting, Login};
 use isthmus_protocol::packet::{self, HEADER_LEN, Header};
 use isthmus_protocol::response::{Kind, Piece, Response};
@@ -82,8 +83,17 @@ impl Client {
 
     /// Runs a query and returns how many bytes its answer had.
     pub(crate) fn query(&mut self, sql: &str) -> io::Result<u64> {
-        self.send(0, &[b"\x03", sql.as_bytes()].concat())?;
-        let mut response = Response::new(Kind::Query);
+        self.run(Command::Query, Kind::Query, sql)
+    }
+
+    /// Prepares a statement, which stays as long as the connection.
+    pub(crate) fn prepare(&mut self, sql: &str) -> io::Result<()> {
+        self.run(Command::StmtPrepare, Kind::Prepare, sql).map(drop)
+    }
+
+    fn run(&mut self, command: Command, kind: Kind, sql: &str) -> io::Result<u64> {
+        self.send(0, &[&[command as u8], sql.as_bytes()].concat())?;
+        let mut response = Response::new(kind);
         let mut buffer = vec![0; READ_SIZE];
         let mut filled = 0;
         let mut total = 0;
@@ -100,7 +110,7 @@ impl Client {
                 let rest = buffer.get_mut(at..filled).unwrap_or_default();
                 match response.next(rest).map_err(broken)? {
                     Piece::NeedMore => break,
-                    Piece::Run(len) | Piece::Ok { len, .. } => at += len,
+                    Piece::Run(len) | Piece::Ok { len, .. } | Piece::PrepareOk { len } => at += len,
                     Piece::MetadataEnd => {}
                     other => return Err(io::Error::other(format!("{sql}: {other:?}"))),
                 }

@@ -4,20 +4,24 @@
 mod client;
 mod process;
 mod report;
+mod sessions;
 mod sysbench;
 mod target;
+mod workload;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use isthmus_benches::record::Run;
 use isthmus_lab::{APP, Lab, Options, SCHEMA, Server};
 
 use crate::client::Client;
 use crate::process::CpuTime;
-use crate::report::{Idle, PointSelects, Report, Streaming};
+use crate::report::{Idle, Report, Slices, Streaming};
 use crate::target::{Kind, Target};
+use crate::workload::{Upstream, Workload};
 
 type Failure = Box<dyn Error>;
 
@@ -25,15 +29,18 @@ type Failure = Box<dyn Error>;
 #[derive(Debug, Parser)]
 #[command(name = "scripts/bench side-by-side")]
 struct Arguments {
-    /// Seconds of point selects for each way and number of threads, over all rounds.
+    /// Seconds of each of sysbench's workloads for each way and number of threads, over all rounds.
     #[arg(long, default_value_t = 20)]
     seconds: u64,
     /// Slices that these seconds are cut into; the ways take turns.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
-    /// Client threads of the point selects.
+    /// Client threads of the text point selects.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
     threads: Vec<u32>,
+    /// Client threads of prepared point selects, and of reading and writing.
+    #[arg(long, value_delimiter = ',', default_value = "16")]
+    other_threads: Vec<u32>,
     /// GB (10⁹ bytes) of 1 KB rows to read through each way in each of three rounds; 0 leaves this
     /// part out.
     #[arg(long, default_value_t = 1.0)]
@@ -41,6 +48,10 @@ struct Arguments {
     /// Client connections that do nothing; 0 leaves this part out.
     #[arg(long, default_value_t = 2000)]
     idle: usize,
+    /// Sessions of Isthmus that do nothing, but have prepared statements and variables of their
+    /// own; 0 leaves this part out.
+    #[arg(long, default_value_t = 10_000)]
+    sessions: usize,
     /// Isthmus's setting `workers`.
     #[arg(long, default_value_t = 0)]
     workers: usize,
@@ -64,13 +75,11 @@ const STREAM_ROW_LEN: u32 = 1_028;
 async fn main() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     let mut report = Report {
-        date: report::date(),
-        commit: report::commit(),
-        command: command_line(std::env::args()),
-        machine: report::machine(),
-        point_selects: Vec::new(),
+        run: Run::new("side-by-side"),
+        workloads: Vec::new(),
         streaming: Vec::new(),
         idle: Vec::new(),
+        sessions: None,
         selects_on_writer: 0,
     };
     let mut kinds = vec![Kind::Direct, Kind::Haproxy, Kind::Isthmus];
@@ -90,28 +99,35 @@ async fn main() -> Result<(), Failure> {
     sysbench::prepare(lab.writer().address())?;
     prepare_stream(&lab).await?;
     lab.wait_caught_up().await?;
-    let mut targets = Vec::new();
-    for kind in &kinds {
-        targets.push(Target::start(&lab, *kind, arguments.workers).await?);
-    }
-
-    let selects = selects(lab.writer()).await?;
-    for threads in &arguments.threads {
-        report
-            .point_selects
-            .extend(point_selects(&targets, *threads, &arguments)?);
-    }
-    report.selects_on_writer = selects_since(lab.writer(), selects).await?;
-    if arguments.gigabytes > 0.0 {
-        report.streaming = streaming(&targets, arguments.gigabytes)?;
+    let start = async |kind, upstream| Target::start(&lab, kind, upstream, arguments.workers).await;
+    for upstream in [Upstream::Reader, Upstream::Writer] {
+        let mut targets = Vec::new();
+        for kind in &kinds {
+            targets.push(start(*kind, upstream).await?);
+        }
+        let workloads = Workload::ALL.into_iter();
+        for workload in workloads.filter(|workload| workload.upstream() == upstream) {
+            let selects = selects(lab.writer()).await?;
+            let slices = slices(&targets, workload, &arguments)?;
+            report.workloads.extend(slices);
+            if workload == Workload::TextPointSelect {
+                report.selects_on_writer = selects_since(lab.writer(), selects).await?;
+            }
+        }
+        if upstream == Upstream::Reader && arguments.gigabytes > 0.0 {
+            report.streaming = streaming(&targets, arguments.gigabytes)?;
+        }
     }
     // Fresh processes: memory that others have used and left behind would hide the difference.
-    drop(targets);
     if arguments.idle > 0 {
         for kind in kinds.into_iter().filter(|kind| *kind != Kind::Direct) {
-            let target = Target::start(&lab, kind, arguments.workers).await?;
+            let target = start(kind, Upstream::Reader).await?;
             report.idle.extend(idle(&target, arguments.idle)?);
         }
+    }
+    if arguments.sessions > 0 {
+        let target = start(Kind::Isthmus, Upstream::Reader).await?;
+        report.sessions = sessions::measure(&target, arguments.sessions)?;
     }
 
     println!("{}", report.tables().trim_end());
@@ -119,35 +135,40 @@ async fn main() -> Result<(), Failure> {
         std::fs::write(file, serde_json::to_string_pretty(&report)?)?;
     }
     if arguments.record {
-        report.record(&Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md"))?;
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md");
+        report.run.record(&report.tables(), &file)?;
     }
     Ok(())
 }
 
-/// The command as people should repeat it: where the JSON went matters to nobody else.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
-    let mut line = String::from("scripts/bench side-by-side");
-    let mut arguments = arguments.skip(1);
-    while let Some(argument) = arguments.next() {
-        if argument == "--json" {
-            arguments.next();
-        } else if !argument.starts_with("--json=") {
-            line.push(' ');
-            line.push_str(&argument);
-        }
+/// The slices of all targets with one workload.
+fn slices(
+    targets: &[Target],
+    workload: Workload,
+    arguments: &Arguments,
+) -> Result<Vec<Slices>, Failure> {
+    let threads = match workload {
+        Workload::TextPointSelect => &arguments.threads,
+        _ => &arguments.other_threads,
+    };
+    let mut all = Vec::new();
+    for threads in threads {
+        all.extend(slices_at(targets, workload, *threads, arguments)?);
     }
-    line
+    Ok(all)
 }
 
-/// The slices of all targets at one number of threads.
-fn point_selects(
+/// The slices of all targets with one workload at one number of threads.
+fn slices_at(
     targets: &[Target],
+    workload: Workload,
     threads: u32,
     arguments: &Arguments,
-) -> Result<Vec<PointSelects>, Failure> {
-    let mut all: Vec<PointSelects> = targets
+) -> Result<Vec<Slices>, Failure> {
+    let mut all: Vec<Slices> = targets
         .iter()
-        .map(|target| PointSelects {
+        .map(|target| Slices {
+            workload,
             target: target.kind,
             threads,
             queries_per_second: Vec::new(),
@@ -159,10 +180,14 @@ fn point_selects(
     let slice =
         Duration::from_secs((arguments.seconds / u64::from(arguments.rounds.max(1))).max(1));
     for round in 0..arguments.rounds {
-        eprintln!("point selects, {threads} threads, round {}", round + 1);
+        eprintln!(
+            "{}, {threads} threads, round {}",
+            workload.title(),
+            round + 1
+        );
         for (target, results) in in_turn(round, targets.iter().zip(&mut all)) {
             let before = target.pid.map(CpuTime::of).transpose()?;
-            let outcome = sysbench::point_selects(target.address, threads, slice)?;
+            let outcome = sysbench::slice(target.address, workload, threads, slice)?;
             results.queries_per_second.push(outcome.queries_per_second);
             results.average_ms.push(outcome.average_ms);
             results.p95_ms.push(outcome.p95_ms);
@@ -276,24 +301,4 @@ async fn selects(server: &Server) -> Result<u64, Failure> {
 
 async fn selects_since(server: &Server, before: u64) -> Result<u64, Failure> {
     Ok(selects(server).await? - before)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_recorded_command_names_no_file() {
-        for (arguments, expected) in [
-            (
-                "bench --seconds 5 --json a.json --record",
-                " --seconds 5 --record",
-            ),
-            ("bench --json=a.json", ""),
-            ("bench --peers", " --peers"),
-        ] {
-            let line = command_line(arguments.split(' ').map(str::to_owned));
-            assert_eq!(line, format!("scripts/bench side-by-side{expected}"));
-        }
-    }
 }

@@ -1,41 +1,39 @@
-//! The figures: as a table for people, as JSON for programs, and kept in RESULTS.md.
+//! The figures: as tables for people, and as JSON for programs.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::process::Command;
 
+use isthmus_benches::record::{Run, median, table};
 use serde::Serialize;
 
 use crate::target::Kind;
+use crate::workload::Workload;
 
-/// The most that Isthmus may cost, as a multiple of HAProxy's CPU per query.
-const POINT_SELECT_GOAL: f64 = 1.15;
-/// The same for the CPU per GB of a large result.
+/// The most that Isthmus may cost, as a multiple of HAProxy's CPU per GB of a large result.
 const STREAMING_GOAL: f64 = 1.1;
 /// The most memory, in bytes, while a large result passes.
 const STREAMING_MEMORY_GOAL: u64 = 64 << 20;
 /// The most memory, in bytes, for a client that does nothing.
 const IDLE_GOAL: f64 = 12.0 * 1024.0;
+/// The most memory, in bytes, for ten thousand sessions with state of their own.
+const SESSIONS_GOAL: u64 = 200_000_000;
 
 /// Everything that a run found out.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    pub(crate) date: String,
-    pub(crate) commit: String,
-    pub(crate) command: String,
-    pub(crate) machine: String,
-    pub(crate) point_selects: Vec<PointSelects>,
+    #[serde(flatten)]
+    pub(crate) run: Run,
+    pub(crate) workloads: Vec<Slices>,
     pub(crate) streaming: Vec<Streaming>,
     pub(crate) idle: Vec<Idle>,
+    pub(crate) sessions: Option<Sessions>,
     /// SELECTs that the writer answered meanwhile: the point selects belong to the reader.
     pub(crate) selects_on_writer: u64,
 }
 
-/// One target at one number of threads: a value for each round.
+/// One workload through one target with one number of threads: a value for each round.
 #[derive(Debug, Serialize)]
-pub(crate) struct PointSelects {
+pub(crate) struct Slices {
+    pub(crate) workload: Workload,
     pub(crate) target: Kind,
     pub(crate) threads: u32,
     pub(crate) queries_per_second: Vec<f64>,
@@ -66,25 +64,39 @@ pub(crate) struct Idle {
     pub(crate) bytes: f64,
 }
 
+/// Idle sessions of Isthmus with prepared statements and variables of their own.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sessions {
+    pub(crate) sessions: usize,
+    /// Prepared statements of each.
+    pub(crate) statements: usize,
+    /// Changed variables of each.
+    pub(crate) variables: usize,
+    /// The memory of the proxy's process with all of them, in bytes.
+    pub(crate) resident: u64,
+}
+
 impl Report {
     /// The tables, in Markdown.
     pub(crate) fn tables(&self) -> String {
         let mut out = String::new();
-        self.write_point_selects(&mut out);
+        for workload in Workload::ALL {
+            self.write_workload(workload, &mut out);
+        }
         self.write_streaming(&mut out);
         self.write_idle(&mut out);
+        self.write_sessions(&mut out);
         out
     }
 
-    fn write_point_selects(&self, out: &mut String) {
-        if self.point_selects.is_empty() {
+    fn write_workload(&self, workload: Workload, out: &mut String) {
+        let slices = || self.workloads.iter().filter(|one| one.workload == workload);
+        if slices().next().is_none() {
             return;
         }
-        let rows = self.point_selects.iter().map(|one| {
-            let floor = self
-                .point_selects
-                .iter()
-                .find(|other| other.target == Kind::Haproxy && other.threads == one.threads);
+        let rows = slices().map(|one| {
+            let mut floor = slices()
+                .filter(|other| other.target == Kind::Haproxy && other.threads == one.threads);
             vec![
                 one.threads.to_string(),
                 one.target.name().into(),
@@ -92,13 +104,16 @@ impl Report {
                 format!("{:.2}", median(&one.average_ms)),
                 format!("{:.2}", median(&one.p95_ms)),
                 number(&one.cpu_us, 1),
-                ratios(&one.cpu_us, floor.map(|floor| floor.cpu_us.as_slice())),
-                goal(one.target, &format!("≤ {POINT_SELECT_GOAL}")),
+                ratios(
+                    &one.cpu_us,
+                    floor.next().map(|floor| floor.cpu_us.as_slice()),
+                ),
+                goal(one.target, &format!("≤ {}", workload.goal())),
             ]
         });
         table(
             out,
-            "Text point selects",
+            workload.title(),
             &[
                 "threads",
                 "way",
@@ -111,11 +126,13 @@ impl Report {
             ],
             rows,
         );
-        let _ = writeln!(
-            out,
-            "SELECTs that the writer answered meanwhile, those of the monitor among them: {}\n",
-            self.selects_on_writer
-        );
+        if workload == Workload::TextPointSelect {
+            let _ = writeln!(
+                out,
+                "SELECTs that the writer answered meanwhile, those of the monitor among them: {}\n",
+                self.selects_on_writer
+            );
+        }
     }
 
     fn write_streaming(&self, out: &mut String) {
@@ -171,73 +188,35 @@ impl Report {
         );
     }
 
-    /// Puts the tables in front of those that the file has.
-    pub(crate) fn record(&self, file: &Path) -> io::Result<()> {
-        let old = fs::read_to_string(file).unwrap_or_default();
-        let older = old
-            .find("\n## ")
-            .and_then(|at| old.get(at + 1..))
-            .unwrap_or_default();
-        let new = format!(
-            "{HEAD}\n## {}, commit {}\n\n`{}` on {}\n\n{}{}{older}",
-            self.date,
-            self.commit,
-            self.command,
-            self.machine,
-            self.tables(),
-            if older.is_empty() { "" } else { "\n" },
+    fn write_sessions(&self, out: &mut String) {
+        let Some(sessions) = &self.sessions else {
+            return;
+        };
+        let row = vec![
+            sessions.sessions.to_string(),
+            sessions.statements.to_string(),
+            sessions.variables.to_string(),
+            format!("{:.1}", mib(sessions.resident)),
+            format!(
+                "{:.1}",
+                sessions.resident as f64 / 1024.0 / sessions.sessions as f64
+            ),
+            format!("< {:.0} MiB", mib(SESSIONS_GOAL)),
+        ];
+        table(
+            out,
+            "Idle sessions of Isthmus with state of their own",
+            &[
+                "sessions",
+                "statements each",
+                "variables each",
+                "MiB in all",
+                "KiB each",
+                "goal",
+            ],
+            std::iter::once(row),
         );
-        fs::write(file, new.trim_end().to_owned() + "\n")
     }
-}
-
-const HEAD: &str = "\
-# Results
-
-What `scripts/bench side-by-side --record` measured, the newest first. Ratios are taken within each
-round, in which the ways take turns, and given as median (least to most): on a shared machine they
-say more than the figures themselves. MySQL 9.7, a writer and a reader, without distance;
-`direct` goes to the reader. HAProxy runs in TCP mode with its defaults (one thread for each
-processor), Isthmus with its defaults but without encryption towards the servers.
-";
-
-/// Today, in UTC.
-pub(crate) fn date() -> String {
-    output("date", &["-u", "+%F"])
-}
-
-/// The commit that is checked out, with a + if files differ from it.
-pub(crate) fn commit() -> String {
-    let commit = output("git", &["rev-parse", "--short", "HEAD"]);
-    let changes = output("git", &["status", "--porcelain", "--untracked-files=no"]);
-    if changes.is_empty() {
-        commit
-    } else {
-        format!("{commit}+")
-    }
-}
-
-/// Processors and what they are.
-pub(crate) fn machine() -> String {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    format!(
-        "{processors} processors ({}), shared by clients, proxies and servers; load {} before",
-        model.map_or("unknown", |(_, name)| name.trim()),
-        load.split_whitespace().next().unwrap_or("unknown")
-    )
-}
-
-fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output.map_or_else(
-        |_| "unknown".into(),
-        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-    )
 }
 
 fn goal(kind: Kind, goal: &str) -> String {
@@ -272,63 +251,13 @@ fn ratios(values: &[f64], floor: Option<&[f64]>) -> String {
     }
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-    if values.len() % 2 == 1 {
-        at(middle)
-    } else {
-        (at(middle.wrapping_sub(1)) + at(middle)) / 2.0
-    }
-}
-
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
-}
-
-fn table(out: &mut String, title: &str, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-    let mut lines = vec![head.iter().map(|cell| (*cell).to_owned()).collect()];
-    lines.extend(rows);
-    let widths: Vec<usize> = (0..head.len())
-        .map(|column| {
-            lines
-                .iter()
-                .filter_map(|line| line.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    lines.insert(1, widths.iter().map(|width| "-".repeat(*width)).collect());
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "{title}\n");
-    for line in lines {
-        out.push('|');
-        for (cell, width) in line.iter().zip(&widths) {
-            let _ = write!(out, " {cell:<width$} |");
-        }
-        out.push('\n');
-    }
-    out.push('\n');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        for (values, expected) in [
-            (vec![3.0], 3.0),
-            (vec![9.0, 1.0, 2.0], 2.0),
-            (vec![4.0, 1.0, 3.0, 2.0], 2.5),
-        ] {
-            assert_eq!(median(&values), expected, "{values:?}");
-        }
-        assert!(median(&[]).is_nan());
-    }
 
     #[test]
     fn ratios_compare_rounds() {
@@ -338,43 +267,5 @@ mod tests {
         );
         assert_eq!(ratios(&[], Some(&[10.0])), "–");
         assert_eq!(ratios(&[1.0], None), "–");
-    }
-
-    #[test]
-    fn the_newest_record_comes_first() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("RESULTS.md");
-        let mut report = Report {
-            date: "2026-01-01".into(),
-            commit: "first".into(),
-            command: "bench".into(),
-            machine: "a machine".into(),
-            point_selects: Vec::new(),
-            streaming: Vec::new(),
-            idle: vec![Idle {
-                target: Kind::Isthmus,
-                connections: 10,
-                bytes: 2048.0,
-            }],
-            selects_on_writer: 0,
-        };
-        report.record(&file).unwrap();
-        report.commit = "second".into();
-        report.record(&file).unwrap();
-        let text = fs::read_to_string(&file).unwrap();
-        let places: Vec<_> = ["# Results", "commit second", "commit first"]
-            .iter()
-            .map(|part| {
-                text.match_indices(part)
-                    .map(|(at, _)| at)
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        assert!(places.iter().all(|places| places.len() == 1), "{text}");
-        assert!(places.is_sorted(), "{text}");
-        assert!(
-            text.contains("| Isthmus | 10          | 2.0      | < 12 |"),
-            "{text}"
-        );
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use isthmus_lab::{APP, SCHEMA};
 
-/// Rows of the table that the point selects read.
+use crate::workload::Workload;
+
+/// Rows of the table.
 pub(crate) const ROWS: u32 = 10_000;
 
 /// What sysbench says about a slice.
@@ -21,36 +23,41 @@ pub(crate) struct Outcome {
 
 /// Makes the table.
 pub(crate) fn prepare(writer: SocketAddr) -> io::Result<()> {
-    run(writer, 1, &[], "prepare").map(drop)
+    run(
+        writer,
+        Workload::TextPointSelect,
+        &["--threads=1"],
+        "prepare",
+    )
+    .map(drop)
 }
 
-/// Runs point selects in the text protocol.
-pub(crate) fn point_selects(
+/// Runs the workload for so long.
+pub(crate) fn slice(
     address: SocketAddr,
+    workload: Workload,
     threads: u32,
     length: Duration,
 ) -> io::Result<Outcome> {
     let time = format!("--time={}", length.as_secs().max(1));
-    let text = run(address, threads, &[&time], "run")?;
+    let threads = format!("--threads={threads}");
+    let text = run(address, workload, &[&time, &threads], "run")?;
     outcome(&text).ok_or_else(|| io::Error::other(format!("sysbench printed no figures:\n{text}")))
 }
 
-fn run(address: SocketAddr, threads: u32, more: &[&str], action: &str) -> io::Result<String> {
+fn run(address: SocketAddr, workload: Workload, more: &[&str], action: &str) -> io::Result<String> {
     let output = Command::new("sysbench")
-        .arg("oltp_point_select")
-        .args([
-            "--db-driver=mysql",
-            "--db-ps-mode=disable",
-            "--events=0",
-            "--tables=1",
-        ])
+        .args(workload.arguments())
+        .args(["--db-driver=mysql", "--events=0", "--tables=1"])
+        // Those that it ignores by default, and duplicate keys: without a transaction two threads
+        // may both delete a row and put it back.
+        .arg("--mysql-ignore-errors=1020,1062,1205,1213")
         .arg(format!("--table-size={ROWS}"))
         .arg(format!("--mysql-host={}", address.ip()))
         .arg(format!("--mysql-port={}", address.port()))
         .arg(format!("--mysql-user={}", APP.user))
         .arg(format!("--mysql-password={}", APP.password))
         .arg(format!("--mysql-db={SCHEMA}"))
-        .arg(format!("--threads={threads}"))
         .args(more)
         .arg(action)
         .stdin(Stdio::null())

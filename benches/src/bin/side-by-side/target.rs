@@ -1,4 +1,4 @@
-//! What is measured: the way from the client to the reader.
+//! What is measured: the way from the client to a server.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,6 +10,7 @@ use isthmus_lab::{APP, Lab, MONITOR, Process, Proxy, is_listening};
 use serde::Serialize;
 
 use crate::Failure;
+use crate::workload::Upstream;
 
 /// How long a proxy may take until it serves.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -18,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// Straight to the reader.
+    /// Straight to the server.
     Direct,
     /// HAProxy in TCP mode: a relay that reads nothing, the floor for a proxy.
     Haproxy,
@@ -58,33 +59,30 @@ enum Running {
 impl Target {
     /// Starts the proxy, if there is one on this way, and waits until a client has logged in
     /// through it.
-    pub(crate) async fn start(lab: &Lab, kind: Kind, workers: usize) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        lab: &Lab,
+        kind: Kind,
+        upstream: Upstream,
+        workers: usize,
+    ) -> Result<Self, Failure> {
+        let server = match upstream {
+            Upstream::Writer => lab.writer().address(),
+            Upstream::Reader => lab.reader().address(),
+        };
         let target = match kind {
             Kind::Direct => Self {
                 kind,
-                address: lab.reader().address(),
+                address: server,
                 pid: None,
                 _process: None,
             },
             Kind::Haproxy => {
-                start_other(
-                    lab,
-                    kind,
-                    Path::new("haproxy"),
-                    &["-db", "-f"],
-                    haproxy_config,
-                )
-                .await?
+                let program = Path::new("haproxy");
+                start_other(lab, kind, program, &["-db", "-f"], server, haproxy_config).await?
             }
             Kind::Router => {
-                start_other(
-                    lab,
-                    kind,
-                    &mysql_directory().join("bin/mysqlrouter"),
-                    &["--config"],
-                    router_config,
-                )
-                .await?
+                let program = mysql_directory().join("bin/mysqlrouter");
+                start_other(lab, kind, &program, &["--config"], server, router_config).await?
             }
             Kind::Isthmus => {
                 let proxy = Proxy::start(lab.sandbox(), |addresses| {
@@ -126,6 +124,7 @@ async fn start_other(
     kind: Kind,
     program: &Path,
     arguments: &[&str],
+    server: SocketAddr,
     config: fn(SocketAddr, SocketAddr, &Path) -> String,
 ) -> Result<Target, Failure> {
     // The kernel may give the port to somebody else in between.
@@ -134,7 +133,7 @@ async fn start_other(
         let directory = lab.directory().join(format!("{kind:?}-{}", address.port()));
         fs::create_dir(&directory)?;
         let file = directory.join("proxy.cfg");
-        fs::write(&file, config(address, lab.reader().address(), &directory))?;
+        fs::write(&file, config(address, server, &directory))?;
         let mut line: Vec<PathBuf> = arguments.iter().map(PathBuf::from).collect();
         line.push(file);
         let log = directory.join("proxy.log");
@@ -165,7 +164,7 @@ async fn start_other(
 }
 
 /// Everything that is not said is HAProxy's default; so it has one thread for each processor.
-fn haproxy_config(listen: SocketAddr, reader: SocketAddr, _: &Path) -> String {
+fn haproxy_config(listen: SocketAddr, server: SocketAddr, _: &Path) -> String {
     format!(
         "\
 global
@@ -177,12 +176,12 @@ defaults
   timeout server 1h
 listen mysql
   bind {listen}
-  server reader {reader}
+  server mysql {server}
 "
     )
 }
 
-fn router_config(listen: SocketAddr, reader: SocketAddr, directory: &Path) -> String {
+fn router_config(listen: SocketAddr, server: SocketAddr, directory: &Path) -> String {
     format!(
         "\
 [DEFAULT]
@@ -193,10 +192,10 @@ plugin_folder = {plugins}
 max_total_connections = 4000
 [logger]
 level = WARNING
-[routing:reader]
+[routing:mysql]
 bind_address = {address}
 bind_port = {port}
-destinations = {reader}
+destinations = {server}
 routing_strategy = first-available
 protocol = classic
 client_ssl_mode = DISABLED
@@ -211,8 +210,8 @@ server_ssl_mode = DISABLED
     )
 }
 
-/// Isthmus as it comes. Only the encryption towards the servers, which it prefers, is off: the
-/// others have none either.
+/// Isthmus as it comes, but for more clients. Only the encryption towards the servers, which it
+/// prefers, is off: the others have none either.
 fn isthmus_config(lab: &Lab, listen: SocketAddr, admin: SocketAddr, workers: usize) -> String {
     let mut config = format!(
         "\
@@ -220,6 +219,8 @@ region = \"here\"
 workers = {workers}
 [listen]
 addresses = [\"{listen}\"]
+[limits]
+max_client_connections = 20000
 [admin]
 address = \"{admin}\"
 [server_tls]
