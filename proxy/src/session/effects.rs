@@ -14,7 +14,7 @@ use super::Session;
 use super::commands::mentions;
 use super::conversation::{Ended, Flow};
 use super::diagnostics::Conditions;
-use super::followup::{Followup, is_upload, makes_ids, read_answer};
+use super::followup::{Followup, Told, is_upload, makes_ids, read_answer};
 use super::possessions;
 use super::stale::Staleness;
 use super::touched::Touched;
@@ -99,23 +99,26 @@ impl Session {
         }
         self.note_assigned(plan);
         self.note_unseen(planned);
-        let mut position = None;
+        let mut told = Told::default();
         // What few statements need is boxed, so that no other carries the room for it.
         if !followups.is_empty() {
             let reading = Box::pin(self.read_followups(&mut lease, followups));
             match reading.await {
-                Ok(told) => position = told,
+                Ok(answers) => told = answers,
                 // The answer is out already; only the connection is lost.
                 Err(_) => return Ok(self.lose(plan, &lease)),
             }
             self.diagnostics.note_question();
         }
         if self.needs_status(plan, &reply) {
-            let asking = Box::pin(self.ask_status(&mut lease, &mut reply));
-            if asking.await.is_err() {
-                return Ok(self.lose(plan, &lease));
+            reply.status = told.status;
+            if reply.status.is_none() {
+                let asking = Box::pin(self.ask_status(&mut lease, &mut reply));
+                if asking.await.is_err() {
+                    return Ok(self.lose(plan, &lease));
+                }
+                self.diagnostics.are_elsewhere = true;
             }
-            self.diagnostics.are_elsewhere = true;
         }
         // A connection that was borrowed for a USE may have had that schema before.
         let has_selected = plan.kind == sql::Kind::Use && reply.error.is_none();
@@ -132,7 +135,7 @@ impl Session {
         self.note_possessions(plan, sql, &reply);
         self.has_made_ids |= !self.is_leaving() && (makes_ids(plan) || is_upload(plan));
         let gtids = tracked.gtids.take();
-        self.note_mark(plan, &reply, gtids, position, was_open, &lease);
+        self.note_mark(plan, &reply, gtids, told.position, was_open, &lease);
         if self.needs_rescue(plan) && Box::pin(self.rescue(&mut lease, plan)).await.is_err() {
             return Ok(self.lose(plan, &lease));
         }
@@ -656,5 +659,6 @@ async fn ask(lease: &mut Lease, sql: &str) -> Result<Vec<u8>, RelayError> {
         .write_all(&out)
         .await
         .map_err(RelayError::from_backend)?;
-    read_answer(lease).await
+    let (packets, _) = read_answer(lease).await?;
+    Ok(packets)
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use isthmus_protocol::response::Kind;
+use isthmus_protocol::status::Status;
 
 use super::Session;
 use super::effects::{ends_transaction, is_opaque};
@@ -54,6 +55,15 @@ pub(super) enum Followup {
         /// That of GTIDs too.
         has_gtids: bool,
     },
+}
+
+/// What the answers tell besides.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// How far the writer is, if it was asked.
+    pub(super) position: Option<GtidSet>,
+    /// The status flags of the last answer.
+    pub(super) status: Option<Status>,
 }
 
 impl Followup {
@@ -156,14 +166,13 @@ impl Session {
     }
 
     /// Whether the session's next reads would wait for the answer to how far the writer is, since
-    /// that to this statement will tell no GTID.
+    /// that to this statement may tell no GTID.
     fn wants_position(&self, plan: &Plan, is_alone: bool) -> bool {
         let is_silent = if self.transaction == Transaction::None {
             is_alone
                 && self.preparing.is_none()
-                && plan.kind == sql::Kind::Select
-                && !plan.marks
-                && plan.holds.is_empty()
+                && Holds::TRANSACTION.contains(plan.holds)
+                && may_be_silent(plan)
         } else {
             ends_transaction(plan)
                 && self.holds.is_empty()
@@ -233,13 +242,13 @@ impl Session {
         }
     }
 
-    /// Reads the answers, in order. Returns how far the writer is, if it was asked.
+    /// Reads the answers, in order.
     pub(super) async fn read_followups(
         &mut self,
         lease: &mut Lease,
         followups: Vec<Followup>,
-    ) -> Result<Option<GtidSet>, RelayError> {
-        let mut position = None;
+    ) -> Result<Told, RelayError> {
+        let mut told = Told::default();
         for followup in followups {
             if matches!(followup, Followup::Tracking { .. }) {
                 if let Some(error) = lease.read_tracking().await? {
@@ -250,19 +259,20 @@ impl Session {
                 }
                 continue;
             }
-            let packets = read_answer(lease).await?;
+            let (packets, status) = read_answer(lease).await?;
+            told.status = status;
             match &followup {
                 Followup::Warnings => self.diagnostics.note_warnings(packets),
                 Followup::Position { is_mariadb } => {
                     let answer =
                         only_value(&packets).and_then(|text| std::str::from_utf8(text).ok());
-                    position = answer.and_then(|text| written(text, *is_mariadb).ok());
+                    told.position = answer.and_then(|text| written(text, *is_mariadb).ok());
                 }
                 Followup::UserVariables(names) => self.note_user_variables(lease, names, &packets),
                 followup => self.note_followup(lease, followup, &packets),
             }
         }
-        Ok(position)
+        Ok(told)
     }
 
     pub(super) fn note_followup(&mut self, lease: &mut Lease, followup: &Followup, packets: &[u8]) {
@@ -304,6 +314,20 @@ impl Session {
             | Followup::UserLocks
             | Followup::Tracking { .. } => {}
         }
+    }
+}
+
+/// Whether a statement by itself may show something, fail, or find nothing to change: then no GTID
+/// stands for what the session knows.
+fn may_be_silent(plan: &Plan) -> bool {
+    use sql::Kind::{Begin, Call, Commit, Delete, Insert, Replace, Script, Select, Update};
+    match plan.kind {
+        Select | Insert | Replace | Update | Delete | Call => true,
+        Script => {
+            let mut parts = plan.parts.iter();
+            parts.all(|part| may_be_silent(part) || matches!(part.kind, Begin | Commit))
+        }
+        _ => false,
     }
 }
 
@@ -405,13 +429,16 @@ fn sets_collation(name: &str) -> bool {
         )
 }
 
-/// Reads the answer to a question of the proxy's own: the packets before its terminator.
-pub(super) async fn read_answer(lease: &mut Lease) -> Result<Vec<u8>, RelayError> {
+/// Reads the answer to a question of the proxy's own: the packets before its terminator, and the
+/// status flags there.
+pub(super) async fn read_answer(
+    lease: &mut Lease,
+) -> Result<(Vec<u8>, Option<Status>), RelayError> {
     let mut packets = Vec::new();
     let reply = relay::swallow(&mut lease.stream, Kind::Query, Some(&mut packets)).await;
-    reply.map_err(|cause| RelayError::Backend {
+    let reply = reply.map_err(|cause| RelayError::Backend {
         cause,
         untouched: true,
     })?;
-    Ok(packets)
+    Ok((packets, reply.status))
 }
