@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod broken;
 mod commands;
 mod dead_link;
 mod drivers;
