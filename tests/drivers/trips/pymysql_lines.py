@@ -4,9 +4,10 @@ import os
 import sys
 
 import pymysql
+from pymysql.constants import CLIENT
 
 
-def connect(autocommit):
+def connect(autocommit, tls):
     return pymysql.connect(
         host=os.environ["DB_HOST"],
         port=int(os.environ["DB_PORT"]),
@@ -14,6 +15,8 @@ def connect(autocommit):
         password=os.environ["DB_PASSWORD"],
         database=os.environ["DB_SCHEMA"],
         autocommit=autocommit,
+        client_flag=CLIENT.MULTI_STATEMENTS,
+        ssl={"check_hostname": False} if tls else None,
     )
 
 
@@ -24,7 +27,10 @@ for line in sys.stdin:
         if connection:
             connection.close()
         # Without being told otherwise, PyMySQL switches autocommit off.
-        connection = connect(what != "connect, autocommit off")
+        connection = connect(what != "connect, autocommit off", what == "connect with TLS")
+    elif what == "disconnect":
+        connection.close()
+        connection = None
     elif what == "begin":
         connection.begin()
     elif what == "commit":
@@ -37,4 +43,6 @@ for line in sys.stdin:
         with connection.cursor() as cursor:
             cursor.execute(what)
             cursor.fetchall()
+            while cursor.nextset():
+                cursor.fetchall()
     print("done", flush=True)

@@ -19,6 +19,13 @@ async fn session(stage: &Stage, schema: &str) -> (Ocean, Conn) {
     (ocean, session)
 }
 
+/// Breaks the connections to the writer, and returns when the proxy has heard of it, as it has by
+/// the time that it has answered something else.
+async fn break_connections(ocean: &Ocean, session: &mut Conn) {
+    ocean.line.reset_connections().await;
+    session.query_drop("SHOW ISTHMUS LAST").await.unwrap();
+}
+
 async fn rows(stage: &Stage, schema: &str) -> Vec<String> {
     let rows = format!("SELECT CAST(a AS CHAR) FROM {schema}.t ORDER BY a");
     column(stage.lab.writer(), &rows).await
@@ -68,7 +75,7 @@ async fn what_the_server_does_not_know_goes_over_the_next_connection(flavor: Fla
         for sql in before {
             a.query_drop(*sql).await.unwrap();
         }
-        ocean.line.reset_connections().await;
+        break_connections(&ocean, &mut a).await;
         for sql in open {
             a.query_drop(*sql).await.unwrap();
         }
@@ -122,11 +129,11 @@ async fn what_was_prepared_next_door_runs_once_over_the_next_connection(flavor: 
     let (ocean, mut a) = session(stage, "trips_reprepared").await;
     reads_next_door(&mut a).await;
     let insert = a.prep("INSERT INTO t VALUES (?)").await.unwrap();
-    ocean.line.reset_connections().await;
+    break_connections(&ocean, &mut a).await;
     a.exec_drop(&insert, (1,)).await.unwrap();
     a.query_drop("BEGIN").await.unwrap();
     let other = a.prep("INSERT INTO t VALUES (? + 10)").await.unwrap();
-    ocean.line.reset_connections().await;
+    break_connections(&ocean, &mut a).await;
     a.exec_drop(&insert, (2,)).await.unwrap();
     a.exec_drop(&other, (3,)).await.unwrap();
     assert_eq!(rows(stage, "trips_reprepared").await, ["1"]);
@@ -135,7 +142,7 @@ async fn what_was_prepared_next_door_runs_once_over_the_next_connection(flavor: 
     a.query_drop("BEGIN").await.unwrap();
     a.exec_drop(&insert, (4,)).await.unwrap();
     let third = a.prep("INSERT INTO t VALUES (? + 20)").await.unwrap();
-    ocean.line.reset_connections().await;
+    break_connections(&ocean, &mut a).await;
     a.exec_drop(&third, (5,)).await.unwrap_err();
     a.query_drop("COMMIT")
         .await

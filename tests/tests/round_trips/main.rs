@@ -7,10 +7,12 @@
 mod answers;
 mod broken;
 mod commands;
+mod connecting;
 mod dead_link;
 mod drivers;
 mod freshness;
 mod optimistic;
+mod refused;
 mod scripts;
 mod switches;
 mod warm;
@@ -317,12 +319,17 @@ isthmus_tests::on_each_flavor! {
         let ocean = Ocean::new(stage).await;
         let mut a = ocean.connect(Some("trips_begin")).await;
         a.query_drop("DELETE FROM t").await.unwrap();
-        let days: [&[(&str, u64)]; 9] = [
+        let days: [&[(&str, u64)]; 13] = [
             &[("BEGIN", 0), ("INSERT INTO t VALUES (1)", 1), ("UPDATE t SET a = 2", 1), ("COMMIT", 1)],
             &[("START TRANSACTION", 0), ("SAVEPOINT sa_savepoint_1", 0), ("INSERT INTO t VALUES (3)", 1), ("RELEASE SAVEPOINT sa_savepoint_1", 0), ("COMMIT", 1)],
             &[("BEGIN", 0), ("COMMIT", 0), ("BEGIN WORK", 0), ("ROLLBACK", 0), ("COMMIT", 0), ("ROLLBACK", 0)],
             &[("BEGIN", 0), ("SAVEPOINT a", 0), ("RELEASE SAVEPOINT a", 0), ("ROLLBACK", 0)],
             &[("SET autocommit = 0", 0), ("INSERT INTO t VALUES (4)", 1), ("COMMIT", 1), ("COMMIT", 0), ("SET autocommit = 1", 0)],
+            &[("SET autocommit = 0", 0), ("INSERT INTO t VALUES (4)", 1), ("SAVEPOINT a", 0), ("INSERT INTO t VALUES (4)", 1), ("RELEASE SAVEPOINT a", 0), ("COMMIT", 1), ("ROLLBACK", 0), ("SET autocommit = 1", 0)],
+            &[("SET autocommit = 0", 0), ("BEGIN", 0), ("INSERT INTO t VALUES (4)", 1), ("COMMIT", 1), ("SET autocommit = 1", 0)],
+            // Their moments matter.
+            &[("START TRANSACTION WITH CONSISTENT SNAPSHOT", 1), ("INSERT INTO t VALUES (4)", 1), ("COMMIT", 1)],
+            &[("START TRANSACTION READ ONLY", 0), ("SELECT 1", 0), ("COMMIT", 0)],
             &[("START TRANSACTION READ WRITE", 0), ("SELECT * FROM t", 1), ("SELECT * FROM t FOR UPDATE", 1), ("COMMIT", 1)],
             // A savepoint that is rolled back to has to be there.
             &[("BEGIN", 0), ("SAVEPOINT a", 0), ("INSERT INTO t VALUES (5)", 1), ("SAVEPOINT b", 0), ("ROLLBACK TO SAVEPOINT a", 1), ("COMMIT", 1)],
@@ -335,15 +342,18 @@ isthmus_tests::on_each_flavor! {
             }
         }
         let insert = a.prep("INSERT INTO t VALUES (? + 0)").await.unwrap();
-        ocean.expect(&mut a, "BEGIN", 0).await;
-        for value in [8, 9] {
-            let (result, trips) = ocean.cost(async || a.exec_drop(&insert, (value,)).await).await;
-            result.unwrap();
-            assert_eq!(trips, 1, "the execution with {value}");
+        for (begin, values) in [("BEGIN", [8, 9]), ("SET autocommit = 0", [10, 11])] {
+            ocean.expect(&mut a, begin, 0).await;
+            for value in values {
+                let (result, trips) = ocean.cost(async || a.exec_drop(&insert, (value,)).await).await;
+                result.unwrap();
+                assert_eq!(trips, 1, "the execution with {value}");
+                ocean.expect(&mut a, "SAVEPOINT a", 0).await;
+            }
+            ocean.expect(&mut a, "COMMIT", 1).await;
         }
-        ocean.expect(&mut a, "COMMIT", 1).await;
         let rows = column(stage.lab.writer(), "SELECT CAST(a AS CHAR) FROM trips_begin.t ORDER BY a").await;
-        assert_eq!(rows, ["2", "3", "4", "6", "7", "8", "9"]);
+        assert_eq!(rows, ["2", "3", "4", "4", "4", "4", "4", "6", "7", "8", "9", "10", "11"]);
     }
 
     async fn a_transaction_is_on_the_writer_from_its_first_statement(stage) {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use isthmus_tests::rig::http;
 use isthmus_tests::{Flavor, Stage, connect, set, shared_stage};
-use mysql_async::Statement;
 use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Statement};
 
 use crate::{Ocean, ROUND_TRIP, column, figure, reads_next_door};
 
@@ -17,6 +17,17 @@ const ALL: [&str; 7] = [
     "begin",
     "savepoints",
     "empty_transactions",
+    "rollback",
+    "prepare",
+];
+
+/// The same as the figures call them.
+const KINDS: [&str; 7] = [
+    "state",
+    "first_execution",
+    "begin",
+    "savepoint",
+    "empty_transaction",
     "rollback",
     "prepare",
 ];
@@ -181,6 +192,49 @@ async fn without_any_it_is_as_far_as_directly(flavor: Flavor) {
     assert_eq!(rows, ["1", "1", "2", "2", "4", "4", "5", "5"]);
 }
 
+async fn each_kind_of_saved_trip_is_counted(flavor: Flavor) {
+    let stage = shared_stage(flavor).await;
+    table(stage, "trips_kinds").await;
+    let ocean = without(stage, &[]).await;
+    let mut a = ocean.connect(Some("trips_kinds")).await;
+    a.query_drop("DELETE FROM t").await.unwrap();
+    reads_next_door(&mut a).await;
+    let saved = async |a: &mut Conn, kind: &str| {
+        let name = format!("isthmus_round_trips_saved_total{{by=\"{kind}\"}}");
+        figure(a, &name).await
+    };
+    for (sql, kind) in [
+        ("BEGIN", "begin"),
+        ("SAVEPOINT a", "savepoint"),
+        ("RELEASE SAVEPOINT a", "savepoint"),
+        ("COMMIT", "empty_transaction"),
+        ("ROLLBACK", "empty_transaction"),
+        ("SET time_zone = '+03:00'", ""),
+        ("INSERT INTO t VALUES (1)", "state"),
+        ("INSERT INTO t VALUES (2)", ""),
+        ("START TRANSACTION", "begin"),
+        ("INSERT INTO t VALUES (3)", ""),
+        ("ROLLBACK", "rollback"),
+    ] {
+        let mut before = Vec::new();
+        for known in KINDS {
+            before.push(saved(&mut a, known).await);
+        }
+        a.query_drop(sql).await.unwrap();
+        for (known, before) in KINDS.iter().zip(before) {
+            let more = saved(&mut a, known).await - before;
+            let expected = f64::from(u8::from(*known == kind));
+            assert_eq!(more, expected, "{known} by {sql}");
+        }
+    }
+    let insert = a.prep("INSERT INTO t VALUES (?)").await.unwrap();
+    assert_eq!(saved(&mut a, "prepare").await, 1.0);
+    for value in [4, 5] {
+        a.exec_drop(&insert, (value,)).await.unwrap();
+        assert_eq!(saved(&mut a, "first_execution").await, 1.0);
+    }
+}
+
 async fn saved_trips_are_counted_and_can_be_had_back(flavor: Flavor) {
     let stage = shared_stage(flavor).await;
     table(stage, "trips_counted").await;
@@ -216,5 +270,6 @@ isthmus_tests::on_both! {
     a_rollback_can_be_waited_for
     a_write_can_be_prepared_by_the_writer
     without_any_it_is_as_far_as_directly
+    each_kind_of_saved_trip_is_counted
     saved_trips_are_counted_and_can_be_had_back
 }
