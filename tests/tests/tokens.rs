@@ -163,6 +163,44 @@ async fn a_token_goes_from_region_to_region(flavor: Flavor) {
     }
 }
 
+/// MySQL shows what a transaction has written a moment before its GTID counts as executed. Until
+/// then somebody owns it.
+#[tokio::test]
+async fn a_token_has_what_can_be_seen_and_does_not_count_as_executed_yet() {
+    let overlay = "[consistency]\non_stale = \"wait\"\nmax_wait = \"300ms\"";
+    let rig = Rig::start_on(lab(Flavor::Mysql).await, overlay).await;
+    let (mut post, mut get) = (rig.connect().await, rig.connect().await);
+    back_on_the_reader(&mut get).await;
+    let mut owner = rig.lab.writer().connect_root().await.unwrap();
+    let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    owner
+        .query_drop(format!("SET gtid_next = '{uuid}:7'"))
+        .await
+        .unwrap();
+    owner.query_drop("BEGIN").await.unwrap();
+    post.query_drop("SET sql_mode = 'NO_BACKSLASH_ESCAPES', sql_select_limit = 0")
+        .await
+        .unwrap();
+    let show = format!("/* isthmus:writer */ {WHERE} LIMIT 1");
+    post.query_drop(show).await.unwrap();
+    let asking = post.query_first("SELECT @isthmus_token").await;
+    let token: String = asking.unwrap().unwrap();
+    assert!(
+        token.contains(uuid) && !token.contains([' ', '\'', '\n']),
+        "{token}"
+    );
+    let show = format!("/* isthmus:after={token} */ {WHERE}");
+    let shown: String = get.query_first(&show).await.unwrap().unwrap();
+    assert_eq!(shown, "writer");
+    // It commits, and the reader gets it.
+    owner.query_drop("COMMIT").await.unwrap();
+    owner.query_drop("SET gtid_next = AUTOMATIC").await.unwrap();
+    until("the reader has it", async || {
+        get.query_first::<String, _>(&show).await.unwrap().unwrap() == "reader"
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_token_that_cannot_be_reached_ends_on_the_writer() {
     let rig = Rig::start(

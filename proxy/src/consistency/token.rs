@@ -1,11 +1,11 @@
 //! Tokens: what a session has written and seen, as a text that it can hand to another one.
 //!
 //! A token is a position with a letter in front that tells its form: `m.` and `d.` for the GTIDs of
-//! MySQL and MariaDB, `h.` for a heartbeat of one proxy, `w.` for whatever was written before the
-//! token is shown. It has no space and no quote, so it fits into a string, a comment and a cookie.
+//! MySQL, as in an answer to [`super::written_question`], and MariaDB, `h.` for a heartbeat of one
+//! proxy, `w.` for whatever was written before the token is shown. It has no space and no quote, so it fits into a string, a comment and a cookie.
 
-use super::GtidSet;
 use super::position::Position;
+use super::{GtidSet, written};
 
 /// The longest token, in bytes.
 const LONGEST: usize = 4096;
@@ -20,12 +20,20 @@ pub struct TokenError;
 pub struct Token(pub(super) Option<Position>);
 
 impl Token {
-    /// What the server runs that tells its GTIDs as a token.
+    /// What a server runs that tells as a token whatever can have been seen there.
+    ///
+    /// A transaction can be seen a moment before its GTID is among those that were executed: MySQL
+    /// has it among those that are owned until then, MariaDB in the binary log. A server of MariaDB
+    /// that does not write there what it replicates tells a token that is always enough.
     pub fn query(is_mariadb: bool) -> &'static str {
+        // Without the limit, sql_select_limit counts.
         if is_mariadb {
-            "SELECT CONCAT('d.', @@global.gtid_current_pos) AS `@isthmus_token`"
+            "SELECT IF(@@global.log_bin AND (@@global.log_slave_updates OR @@global.gtid_slave_pos = ''), \
+             CONCAT('d.', @@global.gtid_binlog_pos, ',', @@global.gtid_current_pos), 'w.') \
+             AS `@isthmus_token` LIMIT 1"
         } else {
-            "SELECT CONCAT('m.', REPLACE(@@global.gtid_executed, '\\n', '')) AS `@isthmus_token`"
+            "SELECT CONCAT('m.', TRIM(LEADING '/' FROM REPLACE(CONCAT(@@global.gtid_owned, '/', \
+             @@global.gtid_executed), CHAR(10 USING utf8mb4), ''))) AS `@isthmus_token` LIMIT 1"
         }
     }
 
@@ -50,7 +58,7 @@ impl Token {
         let position = match text.split_once('.').ok_or(TokenError)? {
             ("w", "") => None,
             ("m", set) => Some(Position::Gtids(
-                GtidSet::parse(set, false).map_err(|_| TokenError)?,
+                written(set, false).map_err(|_| TokenError)?,
             )),
             ("d", set) => Some(Position::Gtids(
                 GtidSet::parse(set, true).map_err(|_| TokenError)?,
@@ -95,6 +103,25 @@ mod tests {
             "h.00000000000000ff.12".to_owned(),
         ] {
             assert_eq!(Token::parse(&text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn tokens_are_read_as_servers_write_them() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        for (text, expected) in [
+            (format!("m.{uuid}:1-5"), format!("m.{uuid}:1-5")),
+            (
+                format!("m.{uuid}:7#12/{uuid}:1-5"),
+                format!("m.{uuid}:1-5:7-7"),
+            ),
+            (
+                "d.0-1-177,0-1-176,1-1-5".to_owned(),
+                "d.0-1-177,1-1-5".to_owned(),
+            ),
+            ("d.,".to_owned(), "d.".to_owned()),
+        ] {
+            assert_eq!(Token::parse(&text).unwrap().to_string(), expected);
         }
     }
 
