@@ -50,14 +50,16 @@ impl CatchUps {
 
     /// How much longer to wait, when it has taken `elapsed` so far and going to the writer takes
     /// `trip`, so that the time until there is an answer is the shortest to be expected, by what was
-    /// left at that age; zero where waiting does not pay. Where nothing was ever that old, or nothing
-    /// is known, as long again, while that is shorter than the trip.
-    pub fn best_wait(&self, elapsed: Duration, trip: Duration) -> Duration {
+    /// left at that age; zero where waiting does not pay. Times count that were longer than `others`
+    /// have taken so far, since they come first. Where none was, or none is known, it will be as
+    /// long again, if that is shorter than the trip.
+    pub fn best_wait(&self, elapsed: Duration, others: Duration, trip: Duration) -> Duration {
+        let age = nanos(elapsed.max(others));
         let (elapsed, trip) = (nanos(elapsed), nanos(trip));
-        let rests = self.times().filter_map(|time| time.checked_sub(elapsed));
-        let mut rests: Vec<u64> = rests.filter(|rest| *rest > 0).collect();
+        let longer = self.times().filter(|time| *time > age);
+        let mut rests: Vec<u64> = longer.map(|time| time - elapsed).collect();
         if rests.is_empty() {
-            return Duration::from_nanos(if elapsed < trip { elapsed } else { 0 });
+            return Duration::from_nanos(if age < trip { age } else { 0 });
         }
         rests.sort_unstable();
         let count = rests.len() as u64;
@@ -120,34 +122,40 @@ mod tests {
 
     #[test]
     fn waiting_pays_for_as_long_as_it_is_likely_to_end() {
-        type Case = (&'static [(u64, usize)], u64, u64, u64);
-        let cases: [Case; 9] = [
+        type Case = (&'static [(u64, usize)], u64, u64, u64, u64);
+        let cases: [Case; 14] = [
             // Nothing is known.
-            (&[], 0, 150, 0),
-            (&[], 4, 150, 4),
-            (&[], 150, 150, 0),
+            (&[], 0, 0, 150, 0),
+            (&[], 4, 0, 150, 4),
+            (&[], 4, 60, 150, 60),
+            (&[], 150, 0, 150, 0),
             // It always takes as long.
-            (&[(80, 64)], 0, 150, 80),
-            (&[(400, 64)], 0, 150, 0),
+            (&[(80, 64)], 0, 0, 150, 80),
+            (&[(80, 64)], 10, 70, 150, 70),
+            (&[(400, 64)], 0, 0, 150, 0),
             // Seldom long: waiting for the short ones pays though their mean is beyond the trip.
-            (&[(40, 48), (900, 16)], 0, 150, 40),
-            (&[(40, 48), (900, 16)], 60, 150, 0),
-            (&[(40, 48), (900, 16)], 800, 150, 100),
+            (&[(40, 48), (900, 16)], 0, 0, 150, 40),
+            (&[(40, 48), (900, 16)], 60, 0, 150, 0),
+            (&[(40, 48), (900, 16)], 800, 0, 150, 100),
+            // Those before wait longer than the short ones took: this is one of the long ones.
+            (&[(40, 48), (900, 16)], 0, 30, 150, 40),
+            (&[(40, 48), (900, 16)], 0, 60, 150, 0),
+            (&[(40, 48), (900, 16)], 0, 800, 150, 0),
             // Seldom short: it does not.
-            (&[(40, 8), (900, 56)], 0, 40, 0),
+            (&[(40, 8), (900, 56)], 0, 0, 40, 0),
         ];
-        for (times, elapsed, trip, expected) in cases {
+        for (times, elapsed, others, trip, expected) in cases {
             let catch_ups = CatchUps::default();
             for (time, count) in times {
                 for _ in 0..*count {
                     catch_ups.note(ms(*time));
                 }
             }
-            let wait = catch_ups.best_wait(ms(elapsed), ms(trip));
+            let wait = catch_ups.best_wait(ms(elapsed), ms(others), ms(trip));
             let is_right = wait >= ms(expected) && wait <= ms(expected) * 9 / 8;
             assert!(
                 is_right,
-                "{times:?} at {elapsed} ms: {wait:?}, not {expected} ms"
+                "{times:?} at {elapsed} ms, others at {others} ms: {wait:?}, not {expected} ms"
             );
         }
     }

@@ -76,6 +76,8 @@ impl Ledger {
     /// What is outstanding for longer is asked for again: the writer may have lost it, or the
     /// heartbeat that was to prove it.
     const STUCK: Duration = Duration::from_secs(1);
+    /// Marks of this time are reached together, so that it does not matter how many they are.
+    const GRAIN: Duration = Duration::from_millis(1);
 
     /// An empty ledger of the proxy with this number, which it has drawn for itself.
     pub fn new(proxy: u64) -> Self {
@@ -162,7 +164,7 @@ impl Ledger {
     }
 
     /// The reader's progress is told on this scale from now on.
-    pub(super) fn adopt(&self, reader: &Arc<Reader>, scale: Scale) {
+    pub fn adopt(&self, reader: &Arc<Reader>, scale: Scale) {
         self.with_queue(reader, |queue| {
             queue.scale = Some(scale);
             for entry in &mut queue.entries {
@@ -172,6 +174,7 @@ impl Ledger {
                     entry.is_told = false;
                 }
             }
+            queue.publish_oldest_told();
         });
         self.unresolved.notify_one();
     }
@@ -191,6 +194,7 @@ impl Ledger {
                 entry.is_reached = false;
             }
             queue.push(now, None, sampled);
+            queue.publish_oldest_told();
             reader.start_over(doubts);
         }
         drop(books);
@@ -227,7 +231,7 @@ impl Ledger {
     }
 
     /// The writer is about to be asked how far it is: the instant from which on that counts.
-    pub(super) fn begin_sample(&self) -> Mark {
+    pub fn begin_sample(&self) -> Mark {
         let mut books = self.lock();
         let now = self.now();
         books.sampled = Some(now);
@@ -260,7 +264,7 @@ impl Ledger {
     /// The writer had `position` at some moment after `sampled`: good for every mark before that.
     /// So is a mark of which it said another position that it does not have any more: what was
     /// written then is lost.
-    pub(super) fn resolve(&self, scale: Scale, sampled: Mark, position: Position) {
+    pub fn resolve(&self, scale: Scale, sampled: Mark, position: Position) {
         let position = Arc::new(position);
         for queue in &mut self.lock().queues {
             if queue.scale != Some(scale) {
@@ -288,7 +292,7 @@ impl Ledger {
 
     /// The reader was at `position` when `doubts` were all that there were about it: publishes how
     /// far that reaches.
-    pub(super) fn reached(&self, reader: &Arc<Reader>, doubts: u64, position: &Position) {
+    pub fn reached(&self, reader: &Arc<Reader>, doubts: u64, position: &Position) {
         self.with_queue(reader, |queue| {
             if reader.answered() != doubts {
                 return;
@@ -309,6 +313,7 @@ impl Ledger {
             while let Some(entry) = queue.entries.pop_front_if(|entry| entry.is_reached) {
                 seen = Some(entry.last);
             }
+            queue.publish_oldest_told();
             reader.advance(position, seen);
         });
     }
@@ -335,8 +340,13 @@ impl Books {
 
 impl Queue {
     /// Adds a mark. One of unknown position joins the one before, if the writer will be asked for
-    /// both together.
+    /// both together; one of a position that the writer told, if that was just before.
     fn push(&mut self, mark: Mark, position: Option<Arc<Position>>, sampled: Option<Mark>) {
+        if let (Some(position), Some(back)) = (&position, self.entries.back_mut())
+            && back.joins(mark, position)
+        {
+            return;
+        }
         let own = own_position(self.scale, mark);
         let is_told = position.is_some();
         let position = position.or_else(|| own.clone());
@@ -350,6 +360,7 @@ impl Queue {
                 is_told: false,
                 is_reached: false,
             });
+            self.publish_oldest_told();
             return;
         }
         if position.is_none()
@@ -367,6 +378,36 @@ impl Queue {
             is_told,
             is_reached: false,
         });
+        if is_told && self.reader.oldest_told().is_none() {
+            self.reader.set_oldest_told(Some(mark));
+        }
+    }
+
+    fn publish_oldest_told(&self) {
+        let is_missing = |entry: &&Entry| entry.is_told && !entry.is_reached;
+        let oldest = self.entries.iter().find(is_missing);
+        self.reader.set_oldest_told(oldest.map(|entry| entry.first));
+    }
+}
+
+impl Entry {
+    /// Stands for a mark as well if the writer told GTIDs for both, one right after the other.
+    fn joins(&mut self, mark: Mark, position: &Position) -> bool {
+        let is_near = mark.0 - self.first.0 < nanos(Ledger::GRAIN);
+        if !self.is_told || self.is_reached || !is_near {
+            return false;
+        }
+        let (Some(own), Position::Gtids(other)) = (&mut self.position, position) else {
+            return false;
+        };
+        let Position::Gtids(set) = Arc::make_mut(own) else {
+            return false;
+        };
+        let is_joined = set.join(other);
+        if is_joined {
+            self.last = mark;
+        }
+        is_joined
     }
 }
 

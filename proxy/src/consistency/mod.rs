@@ -28,6 +28,7 @@ pub use catch_up::CatchUps;
 pub use follower::follow;
 pub use heartbeat::Heartbeat;
 pub use ledger::Ledger;
+pub use position::{Position, Scale};
 pub use reader::{Choice, Guesses, Mark, Reader, Waited};
 pub use sampler::sample;
 pub use shared::{Keys, SharedMark, SharedMarks};

@@ -4,7 +4,7 @@ use super::{GtidSet, Mark};
 
 /// By what a server's progress is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
+pub enum Scale {
     /// By the GTIDs that it has applied.
     Gtids,
     /// By the number in this proxy's row of the heartbeat table.
@@ -17,7 +17,7 @@ pub(super) enum Scale {
 
 /// How far a server is, or must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Position {
+pub enum Position {
     /// It has these transactions.
     Gtids(GtidSet),
     /// It has the heartbeat of this number of this proxy, and with it those before.

@@ -35,6 +35,9 @@ pub struct Reader {
     origin: Instant,
     /// Nanoseconds on the ledger's clock.
     seen_through: AtomicU64,
+    /// The oldest mark with a position told by the writer that the reader has not reached: 0 if
+    /// there is none.
+    oldest_told: AtomicU64,
     /// Where it was last.
     position: ArcSwapOption<Position>,
     /// The endpoint's doubts that `seen_through` has answered.
@@ -93,6 +96,7 @@ impl Reader {
             guesses: Guesses::default(),
             origin,
             seen_through: AtomicU64::new(0),
+            oldest_told: AtomicU64::new(0),
             fixed_lag: AtomicU64::new(NO_PROMISE),
             choice: OnceLock::new(),
             advanced: Notify::new(),
@@ -218,7 +222,9 @@ impl Reader {
             Some(rest) => (rest < trip).then_some(rest),
             None => {
                 let age = self.age(mark);
-                let wait = self.catch_ups(token).best_wait(age, trip);
+                let others = token.and_then(|_| self.oldest_told());
+                let others = others.map_or(Duration::ZERO, |mark| self.age(mark));
+                let wait = self.catch_ups(token).best_wait(age, others, trip);
                 (!wait.is_zero() || age.is_zero()).then_some(wait)
             }
         }
@@ -231,6 +237,16 @@ impl Reader {
             true => self.told_catch_ups.note(took),
             false => self.asked_catch_ups.note(took),
         }
+    }
+
+    pub(super) fn oldest_told(&self) -> Option<Mark> {
+        let oldest = self.oldest_told.load(Ordering::Relaxed);
+        (oldest > 0).then_some(Mark(oldest))
+    }
+
+    pub(super) fn set_oldest_told(&self, mark: Option<Mark>) {
+        let oldest = mark.map_or(0, |mark| mark.0);
+        self.oldest_told.store(oldest, Ordering::Relaxed);
     }
 
     /// Publishes where the reader is, and up to which mark everything is visible if that is news.

@@ -98,6 +98,27 @@ impl GtidSet {
         }
     }
 
+    /// Adds what `other` has. Returns whether that is possible: not if it is of the other kind of
+    /// server.
+    pub fn join(&mut self, other: &GtidSet) -> bool {
+        match (self, other) {
+            (Self::Mysql(own), Self::Mysql(other)) => {
+                for (key, intervals) in other {
+                    let own = own.entry(key.clone()).or_default();
+                    intervals.iter().for_each(|new| insert(own, *new));
+                }
+            }
+            (Self::Mariadb(own), Self::Mariadb(other)) => {
+                for (domain, sequence) in other {
+                    let own = own.entry(*domain).or_default();
+                    *own = (*own).max(*sequence);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
     /// The set as a server takes it.
     pub fn to_sql(&self) -> String {
         let sources: Vec<String> = match self {
@@ -169,6 +190,27 @@ mod tests {
     fn touching_intervals_are_joined() {
         let set = GtidSet::parse_mysql(&format!("{A}:3-4:1-2:9:5")).unwrap();
         assert_eq!(set.to_sql(), format!("{A}:1-5:9-9"));
+    }
+
+    #[test]
+    fn sets_are_joined() {
+        let cases = [
+            (format!("{A}:1-3"), format!("{A}:4,{B}:1"), false),
+            (
+                "0-1-7,1-1-9".to_owned(),
+                "0-1-8,1-1-1,2-1-1".to_owned(),
+                true,
+            ),
+        ];
+        for (own, other, is_mariadb) in cases {
+            let parse = |text: &str| GtidSet::parse(text, is_mariadb).unwrap();
+            let both = parse(&format!("{own},{other}"));
+            let mut joined = parse(&own);
+            assert!(joined.join(&parse(&other)));
+            assert_eq!(joined, both);
+        }
+        let mut mysql = GtidSet::parse_mysql(&format!("{A}:1")).unwrap();
+        assert!(!mysql.join(&GtidSet::parse_mariadb("0-1-1").unwrap()));
     }
 
     #[test]
