@@ -30,6 +30,10 @@ struct Arguments {
     /// Switch the promise off, so that violations must be found.
     #[arg(long)]
     off: bool,
+    /// Suspend a proxy for so many seconds, and set its clock meanwhile, each second time that
+    /// something is harmed.
+    #[arg(long, default_value_t = 0)]
+    suspend: u64,
     /// Harm nothing; replication only takes its time.
     #[arg(long)]
     mild: bool,
@@ -57,6 +61,7 @@ async fn main() -> ExitCode {
         off: arguments.off,
         nemesis: !arguments.mild,
         clients: arguments.clients,
+        suspension: Duration::from_secs(arguments.suspend),
     })
     .await;
     for deed in &report.deeds {

@@ -27,8 +27,8 @@ pub(super) struct Field {
     pub(super) sites: Vec<Site>,
     /// As many as there are clients.
     pub(super) registers: u32,
-    /// Tokens that sessions were given, by number.
-    pub(super) tokens: Mutex<Vec<String>>,
+    /// The newest token that a session was given, and its number.
+    pub(super) token: Mutex<Option<(u32, String)>>,
     user: String,
     overlay: String,
     /// What stands between links and servers, for the source `aurora`.
@@ -76,13 +76,14 @@ impl Field {
         };
         let overlay = format!(
             "[consistency]\n{source}\nscope = \"key\"\nmax_wait = \"300ms\"\n[pool]\nborrow_timeout = \"2s\"\n\
-             [monitor]\ninterval = \"200ms\"\ntimeout = \"1s\"\n[server_tls]\nmode = \"{tls}\""
+             max_connections = {}\n[monitor]\ninterval = \"200ms\"\ntimeout = \"1s\"\n[server_tls]\nmode = \"{tls}\"",
+            options.clients.max(50)
         );
         let mut field = Self {
             lab,
             sites: Vec::new(),
             registers: options.clients,
-            tokens: Mutex::default(),
+            token: Mutex::default(),
             user,
             overlay,
             aurora,
@@ -107,7 +108,10 @@ impl Field {
         let values: Vec<String> = (0..self.registers).map(|id| format!("({id}, 0)")).collect();
         for statement in [
             format!("CREATE TABLE {schema}.registers (id INT PRIMARY KEY, n BIGINT)"),
-            format!("CREATE TABLE {schema}.lists (id INT, n BIGINT, PRIMARY KEY (id, n))"),
+            format!(
+                "CREATE TABLE {schema}.lists (id INT, part INT, n BIGINT, \
+                 PRIMARY KEY (id, part, n))"
+            ),
             format!(
                 "INSERT INTO {schema}.registers VALUES {}",
                 values.join(", ")

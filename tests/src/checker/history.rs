@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 /// Something that only grows: a register, or the length of a list.
 pub type Cell = u32;
@@ -16,7 +17,7 @@ pub enum Stream {
 }
 
 /// One thing that a client did. Times are nanoseconds on one clock.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Event {
     /// Before it was sent.
     pub start: u64,
@@ -31,7 +32,7 @@ pub struct Event {
 }
 
 /// What a client did, and what it was told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
     /// The cell has been raised to this value: the write was acknowledged.
     Wrote(Cell, u64),
@@ -41,6 +42,8 @@ pub enum Deed {
     Gave(u32),
     /// A token was shown.
     Took(u32),
+    /// The session has ended.
+    Left,
 }
 
 /// A read that has shown less than was promised.
@@ -63,6 +66,11 @@ pub struct Floor {
     value: u64,
     /// Whether it was read before, rather than written.
     was_read: bool,
+}
+
+impl Floor {
+    /// So many that are over may be kept.
+    const KEPT: usize = 16;
 }
 
 impl fmt::Display for Violation {
@@ -93,59 +101,95 @@ fn seconds(nanoseconds: u64) -> f64 {
 
 type Floors = HashMap<Cell, Vec<Floor>>;
 
-/// Every read that has shown less than the same session, or another of the same key, or somebody
-/// whose token was shown, had written or read before it began.
-pub fn violations(mut events: Vec<Event>) -> Vec<Violation> {
-    // What ended before an event began stands before it then.
-    events.sort_by_key(|event| event.end);
-    let mut streams: HashMap<Stream, Floors> = HashMap::new();
-    let mut tokens: HashMap<u32, HashMap<Cell, Floor>> = HashMap::new();
-    let mut found = Vec::new();
-    for event in events {
+/// Finds every read that has shown less than the same session, or another of the same key, or
+/// somebody whose token was shown, had written or read before it began.
+#[derive(Debug)]
+pub struct Judge {
+    /// No event began longer than this before it ended, in nanoseconds.
+    longest: u64,
+    streams: HashMap<Stream, Floors>,
+    tokens: HashMap<u32, HashMap<Cell, Floor>>,
+    found: Vec<Violation>,
+}
+
+impl Judge {
+    /// Only the newest tokens are shown again.
+    const TOKENS: u32 = 10_000;
+
+    /// One who has seen nothing yet. No event takes longer than `longest`.
+    pub fn new(longest: Duration) -> Self {
+        Self {
+            longest: u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX),
+            streams: HashMap::new(),
+            tokens: HashMap::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Judges an event. They come in the order of their ends, so what ended before this one began
+    /// is known.
+    pub fn judge(&mut self, event: Event) {
         let session = Stream::Session(event.session);
+        if event.deed == Deed::Left {
+            self.streams.remove(&session);
+            return;
+        }
+        // What nobody asks for any more: no event to come began before.
+        let past = event.end.saturating_sub(self.longest);
         let key = event.key.map(Stream::Key);
         for stream in [Some(session), key].into_iter().flatten() {
-            let floors = streams.entry(stream).or_default();
+            let floors = self.streams.entry(stream).or_default();
             match event.deed {
-                Deed::Wrote(cell, value) => raise(floors, cell, event.end, value, false),
+                Deed::Wrote(cell, value) => raise(floors, cell, event.end, value, false, past),
                 Deed::Read(cell, value) => {
                     if let Some(floor) = floor(floors, cell, event.start)
                         && floor.value > value
                     {
-                        let event = event.clone();
-                        found.push(Violation {
+                        self.found.push(Violation {
                             event,
                             stream,
                             floor,
                         });
                     }
-                    raise(floors, cell, event.end, value, true);
+                    raise(floors, cell, event.end, value, true, past);
                 }
                 // It stands for what the session has seen, and not for others of the same key.
                 Deed::Gave(token) if stream == session => {
-                    let known = tokens.entry(token).or_default();
-                    for cell in floors.keys() {
-                        if let Some(floor) = floor(floors, *cell, event.start) {
-                            known.insert(*cell, floor);
-                        }
-                    }
+                    let known = floors.keys().filter_map(|cell| {
+                        let floor = floor(floors, *cell, event.start)?;
+                        Some((*cell, floor))
+                    });
+                    self.tokens.insert(token, known.collect());
+                    self.tokens.remove(&token.wrapping_sub(Self::TOKENS));
                 }
-                Deed::Gave(_) => {}
                 Deed::Took(token) => {
-                    for (cell, floor) in tokens.get(&token).into_iter().flatten() {
-                        raise(floors, *cell, event.end, floor.value, floor.was_read);
+                    for (cell, floor) in self.tokens.get(&token).into_iter().flatten() {
+                        let Floor {
+                            value, was_read, ..
+                        } = *floor;
+                        raise(floors, *cell, event.end, value, was_read, past);
                     }
                 }
+                Deed::Gave(_) | Deed::Left => {}
             }
         }
     }
-    found
+
+    /// What was found.
+    pub fn violations(self) -> Vec<Violation> {
+        self.found
+    }
 }
 
 /// From now on, the cell must show this.
-fn raise(floors: &mut Floors, cell: Cell, since: u64, value: u64, was_read: bool) {
+fn raise(floors: &mut Floors, cell: Cell, since: u64, value: u64, was_read: bool, past: u64) {
     let steps = floors.entry(cell).or_default();
     if steps.last().is_none_or(|last| last.value < value) {
+        let over = steps.partition_point(|step| step.since < past);
+        // One of them is what had to be shown at that time.
+        if over > Floor::KEPT {
+            steps.drain(..over - 1);
+        }
         steps.push(Floor {
             since,
             value,
@@ -182,22 +226,30 @@ mod tests {
         }
     }
 
+    fn violations(events: &[Event]) -> Vec<Violation> {
+        let mut judge = Judge::new(Duration::from_nanos(100));
+        for event in events {
+            judge.judge(*event);
+        }
+        judge.violations()
+    }
+
     fn count(events: &[Event]) -> usize {
-        violations(events.to_vec()).len()
+        violations(events).len()
     }
 
     #[test]
     fn a_session_sees_what_it_wrote_and_read() {
         use Deed::{Read, Wrote};
         let wrote = event(0, 10, 1, Wrote(7, 5));
-        assert_eq!(count(&[wrote.clone(), event(11, 12, 1, Read(7, 5))]), 0);
-        assert_eq!(count(&[wrote.clone(), event(11, 12, 1, Read(7, 4))]), 1);
-        assert_eq!(count(&[wrote.clone(), event(11, 12, 1, Read(8, 0))]), 0);
-        assert_eq!(count(&[wrote.clone(), event(11, 12, 2, Read(7, 4))]), 0);
+        assert_eq!(count(&[wrote, event(11, 12, 1, Read(7, 5))]), 0);
+        assert_eq!(count(&[wrote, event(11, 12, 1, Read(7, 4))]), 1);
+        assert_eq!(count(&[wrote, event(11, 12, 1, Read(8, 0))]), 0);
+        assert_eq!(count(&[wrote, event(11, 12, 2, Read(7, 4))]), 0);
         // It began before the write was acknowledged.
         assert_eq!(count(&[wrote, event(9, 12, 1, Read(7, 4))]), 0);
         let read = event(0, 10, 1, Read(7, 5));
-        let found = violations(vec![read, event(11, 12, 1, Read(7, 3))]);
+        let found = violations(&[read, event(11, 12, 1, Read(7, 3))]);
         assert!(found[0].to_string().contains("though 5 had been read"));
     }
 
@@ -206,8 +258,8 @@ mod tests {
         use Deed::{Read, Wrote};
         let wrote = with_key(event(0, 10, 1, Wrote(7, 5)), 3);
         let read = |key, value| with_key(event(11, 12, 2, Read(7, value)), key);
-        assert_eq!(count(&[wrote.clone(), read(3, 4)]), 1);
-        assert_eq!(count(&[wrote.clone(), read(3, 5)]), 0);
+        assert_eq!(count(&[wrote, read(3, 4)]), 1);
+        assert_eq!(count(&[wrote, read(3, 5)]), 0);
         assert_eq!(count(&[wrote, read(4, 4)]), 0);
     }
 
@@ -224,5 +276,22 @@ mod tests {
         assert_eq!(count(&with(event(17, 18, 2, Read(7, 5)))), 0);
         assert_eq!(count(&with(event(17, 18, 2, Read(7, 4)))), 1);
         assert_eq!(count(&with(event(15, 18, 2, Read(7, 4)))), 0);
+    }
+    #[test]
+    fn what_is_long_over_is_forgotten_and_what_holds_is_not() {
+        use Deed::{Left, Read, Wrote};
+        let mut judge = Judge::new(Duration::from_nanos(100));
+        for time in 1..=1000 {
+            judge.judge(event(time, time, 1, Wrote(7, time)));
+        }
+        assert!(judge.streams[&Stream::Session(1)][&7].len() <= 100 + Floor::KEPT + 1);
+        judge.judge(event(901, 1001, 1, Read(7, 900)));
+        assert!(judge.found.is_empty());
+        judge.judge(event(901, 1001, 1, Read(7, 899)));
+        assert_eq!(judge.found.len(), 1);
+        judge.judge(event(5000, 5001, 1, Read(7, 999)));
+        assert_eq!(judge.found.len(), 2);
+        judge.judge(event(5001, 5001, 1, Left));
+        assert!(judge.streams.is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! A search for broken promises, in the manner of Jepsen: clients write and read through two
-//! proxies while a `nemesis` harms servers, links and proxies; afterwards the `history` is
-//! judged by code that knows nothing of all that.
+//! proxies while a `nemesis` harms servers, links and proxies; their `history` is judged by code that
+//! knows nothing of all that.
 
 mod chance;
 mod client;
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use isthmus_lab::Flavor;
 
-use client::{Client, Tally};
+use client::{Client, Record, Tally};
 use field::Field;
-use history::{Event, Violation};
+use history::Violation;
 
 pub use chance::Chance;
 
@@ -36,6 +36,9 @@ pub struct Options {
     pub nemesis: bool,
     /// How many clients.
     pub clients: u32,
+    /// How long a proxy is suspended each second time that something is harmed, with its clock set
+    /// meanwhile; zero where that happens as other harms do.
+    pub suspension: Duration,
 }
 
 impl Default for Options {
@@ -48,6 +51,7 @@ impl Default for Options {
             off: false,
             nemesis: true,
             clients: 24,
+            suspension: Duration::ZERO,
         }
     }
 }
@@ -55,8 +59,11 @@ impl Default for Options {
 /// What came of a search.
 #[derive(Debug)]
 pub struct Report {
-    /// Reads whose answers were checked.
+    /// SELECTs whose answers were checked: every value of each against all that was promised of it.
     pub reads: u64,
+    /// How often the proxy has decided where they go: once for those of a transaction, and for those
+    /// of several statements that are sent together.
+    pub decisions: u64,
     /// Registers and lengths of lists that they have shown.
     pub values: u64,
     /// Those of the reads that a reader has answered.
@@ -76,6 +83,7 @@ impl Report {
     pub fn summary(&self) -> String {
         let Self {
             reads,
+            decisions,
             values,
             from_readers,
             writes,
@@ -84,8 +92,8 @@ impl Report {
             violations,
         } = self;
         format!(
-            "{reads} reads of {values} values checked, {from_readers} of them from a reader; {writes} writes; {errors} \
-             statements failed; {} deeds of the nemesis; {} violations",
+            "{reads} reads of {values} values checked, {from_readers} of them from a reader, in {decisions} decisions; \
+             {writes} writes; {errors} statements failed; {} deeds of the nemesis; {} violations",
             deeds.len(),
             violations.len()
         )
@@ -101,28 +109,27 @@ pub async fn search(options: &Options) -> Report {
     let mut chance = Chance::new(options.seed);
     let origin = Instant::now();
     let end = origin + options.time;
+    let record = Arc::new(Record::new(origin, options.suspension));
     let clients: Vec<_> = (0..options.clients)
         .map(|number| {
-            let client = Client::new(number, field.clone(), origin, chance.fork());
+            let client = Client::new(number, field.clone(), record.clone(), chance.fork());
             tokio::spawn(client.work(end))
         })
         .collect();
-    let nemesis = tokio::spawn(nemesis::rage(field.clone(), chance, end, options.nemesis));
+    let nemesis = tokio::spawn(nemesis::rage(field.clone(), chance, end, options.clone()));
     let mut tally = Tally::default();
-    let mut events: Vec<Event> = Vec::new();
     for client in clients {
-        let (its, mut own) = client.await.unwrap();
-        tally.add(&its);
-        events.append(&mut own);
+        tally.add(&client.await.unwrap());
     }
     let deeds = nemesis.await.unwrap();
     Report {
         reads: tally.reads,
+        decisions: tally.decisions,
         values: tally.values,
         from_readers: tally.from_readers,
         writes: tally.writes,
         errors: tally.errors,
         deeds,
-        violations: history::violations(events),
+        violations: Arc::into_inner(record).unwrap().violations(),
     }
 }

@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 
 use isthmus_lab::{Server, Signal};
 
+use super::Options;
 use super::chance::Chance;
 use super::field::Field;
+
+/// By how many seconds a proxy's clock is wrong.
+const CLOCKS: [i32; 5] = [-7200, -60, 0, 60, 7200];
 
 /// Does one harm after another, each undone before the next, until the end. Returns what it did.
 /// A mild one only lets replication take its time.
@@ -15,23 +19,37 @@ pub(super) async fn rage(
     field: Arc<Field>,
     mut chance: Chance,
     end: Instant,
-    is_fierce: bool,
+    options: Options,
 ) -> Vec<String> {
     let mut deeds = Vec::new();
     let mut snapshot = None;
-    let lag = Duration::from_millis(300);
+    let lag = Duration::from_millis(20);
     field.lab.delay_replication(lag).await.unwrap();
     while Instant::now() < end {
-        if !is_fierce {
+        if !options.nemesis {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         }
-        let deed = harm(&field, &mut chance, &mut snapshot).await;
+        let deed = match options.suspension.is_zero() || deeds.len() % 2 == 1 {
+            true => harm(&field, &mut chance, &mut snapshot).await,
+            false => suspend(&field, &mut chance, options.suspension).await,
+        };
         deeds.push(deed);
         let pause = chance.time(100, 1500);
         tokio::time::sleep(pause).await;
     }
     deeds
+}
+
+/// Suspends a proxy, and sets its wall clock meanwhile.
+async fn suspend(field: &Field, chance: &mut Chance, time: Duration) -> String {
+    let site = &field.sites[chance.below(2) as usize];
+    let seconds = CLOCKS[chance.below(5) as usize];
+    site.proxy.signal(Signal::STOP).unwrap();
+    site.set_clock(seconds);
+    tokio::time::sleep(time).await;
+    site.proxy.signal(Signal::CONT).unwrap();
+    format!("a proxy suspended for {time:?}, its clock set to {seconds:+} s meanwhile")
 }
 
 async fn harm(field: &Field, chance: &mut Chance, snapshot: &mut Option<Snapshot>) -> String {
@@ -44,7 +62,7 @@ async fn harm(field: &Field, chance: &mut Chance, snapshot: &mut Option<Snapshot
     let ms = time.as_millis();
     match chance.below(18) {
         0 => {
-            let lag = Duration::from_millis([0, 20, 80, 300, 700, 1000][chance.below(6) as usize]);
+            let lag = Duration::from_millis([0, 5, 20, 80, 300, 1000][chance.below(6) as usize]);
             lab.delay_replication(lag).await.unwrap();
             format!("replication takes {lag:?}")
         }
@@ -121,7 +139,7 @@ async fn harm(field: &Field, chance: &mut Chance, snapshot: &mut Option<Snapshot
             format!("no heartbeat table for {ms} ms")
         }
         13 => {
-            let seconds = [-7200, -60, 0, 60, 7200][chance.below(5) as usize];
+            let seconds = CLOCKS[chance.below(5) as usize];
             site.set_clock(seconds);
             format!("the clock of a proxy set to {seconds:+} s")
         }
