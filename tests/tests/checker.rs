@@ -9,13 +9,20 @@ use isthmus_lab::Flavor;
 use isthmus_tests::checker::{Options, search};
 
 async fn no_promise_is_broken(flavor: Flavor, source: &str) {
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap();
-    let options = Options {
+    no_promise_is_broken_by(Options {
         flavor,
         source: source.to_owned(),
+        ..Options::default()
+    })
+    .await;
+}
+
+async fn no_promise_is_broken_by(options: Options) {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap();
+    let options = Options {
         time: Duration::from_secs(15),
         seed: now.as_secs(),
-        ..Options::default()
+        ..options
     };
     let report = search(&options).await;
     println!("seed {}: {}", options.seed, report.summary());
@@ -54,6 +61,15 @@ async fn no_promise_is_broken_by_the_lsns_of_aurora() {
 #[tokio::test]
 async fn no_promise_is_broken_by_the_lag_of_aurora() {
     no_promise_is_broken(Flavor::Mysql, "aurora-cluster").await;
+}
+
+#[tokio::test]
+async fn no_promise_is_broken_while_a_proxy_is_suspended() {
+    no_promise_is_broken_by(Options {
+        suspension: Duration::from_secs(4),
+        ..Options::default()
+    })
+    .await;
 }
 
 #[tokio::test]
