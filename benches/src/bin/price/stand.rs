@@ -22,7 +22,7 @@ pub(crate) enum Lag {
 /// A varying lag stays the same for so long.
 const SPELL: Duration = Duration::from_millis(1500);
 /// What it is then, one after the other.
-const SPELLS: [u64; 8] = [20, 20, 800, 20, 20, 20, 20, 800];
+const SPELLS: [u64; 8] = [20, 120, 800, 120, 20, 120, 20, 800];
 /// What the proxies learn of a lag before it is measured.
 const WARM_UP: Duration = Duration::from_secs(6);
 
@@ -88,6 +88,10 @@ impl Stand {
             proxies,
             sessions,
         })
+    }
+
+    pub(crate) fn set_reader_round_trip(&self, round_trip: Duration) {
+        self.lab.reader_link().set_round_trip(round_trip);
     }
 
     /// Lets sessions write and read all ways at once, so that all meet the same lag.
