@@ -1,52 +1,22 @@
-use isthmus_lab::{APP, Lab, MONITOR, ProxyAddresses};
+use isthmus_lab::{Lab, ProxyAddresses};
 /// A TOML table.
 pub use toml::Table;
-use toml::{Value, toml};
+use toml::Value;
 
-/// The configuration of a proxy in the readers' region of a lab: it reaches the
-/// servers through the lab's links and shows its clients the lab's certificate. The
-/// endpoints are called `tokyo` (the writer) and `virginia`, `virginia-2` … (the
-/// readers). A test changes with [`set`] what it wants otherwise.
+/// The configuration of a proxy in the readers' region of a lab, which shows its clients the lab's
+/// certificate. A test changes with [`set`] what it wants otherwise.
+///
+/// # Panics
+///
+/// Never: what the lab makes is TOML.
 pub fn config(lab: &Lab, addresses: ProxyAddresses) -> Table {
-    let listen = addresses.listen.to_string();
-    let admin = addresses.admin.to_string();
-    let certificate = lab.certificates().server.display().to_string();
-    let key = lab.certificates().server_key.display().to_string();
-    let mut config = toml! {
-        region = "virginia"
-
-        [listen]
-        addresses = [listen]
-        tls = { certificate = certificate, key = key }
-
-        [[users]]
-        name = (APP.user)
-        password = (APP.password)
-
-        [monitor]
-        user = (MONITOR.user)
-        password = (MONITOR.password)
-
-        [timeouts]
-        shutdown = "2s"
-
-        [admin]
-        address = admin
-    };
-    let mut endpoints = vec![endpoint(
-        "tokyo",
-        "tokyo",
-        "writer",
-        lab.writer_link().address(),
-    )];
-    for (number, link) in (1..).zip(lab.reader_links()) {
-        let name = match number {
-            1 => "virginia".to_owned(),
-            number => format!("virginia-{number}"),
-        };
-        endpoints.push(endpoint(&name, "virginia", "reader", link.address()));
-    }
-    config.insert("endpoints".to_owned(), Value::Array(endpoints));
+    let mut config: Table = isthmus_lab::configuration(lab, addresses).parse().unwrap();
+    let certificates = lab.certificates();
+    let certificate = certificates.server.display().to_string();
+    set(&mut config, "listen.tls.certificate", certificate);
+    let key = certificates.server_key.display().to_string();
+    set(&mut config, "listen.tls.key", key);
+    set(&mut config, "timeouts.shutdown", "2s");
     config
 }
 
@@ -71,18 +41,10 @@ pub fn set(config: &mut Table, path: &str, value: impl Into<Value>) {
     table.insert(key.to_owned(), value.into());
 }
 
-fn endpoint(name: &str, region: &str, role: &str, address: std::net::SocketAddr) -> Value {
-    let address = address.to_string();
-    Value::Table(toml! {
-        name = name
-        address = address
-        region = region
-        role = role
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use toml::toml;
+
     use super::*;
 
     #[test]

@@ -46,7 +46,7 @@ pub use flavor::Flavor;
 pub use lab::{Lab, Options};
 pub use mysql_async;
 pub use ports::is_listening;
-pub use proxy::{Proxy, ProxyAddresses, proxy_binary};
+pub use proxy::{Proxy, ProxyAddresses, configuration, proxy_binary};
 pub use relay::{Direction, Flow, Relay, Traffic};
 pub use sandbox::{Process, Sandbox, Signal};
 pub use server::Server;

@@ -6,7 +6,9 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::accounts::{APP, MONITOR};
 use crate::error::{Error, FileContext as _, Result};
+use crate::lab::Lab;
 use crate::ports;
 use crate::sandbox::{Process, Sandbox, Signal};
 
@@ -20,6 +22,60 @@ pub struct ProxyAddresses {
     pub listen: SocketAddr,
     /// For the admin interface.
     pub admin: SocketAddr,
+}
+
+/// The least configuration of a proxy that runs in the region of a lab's readers and reaches the
+/// servers through its links. The endpoints are called `tokyo` (the writer) and `virginia`,
+/// `virginia-2` … (the readers). More tables can be added behind it.
+pub fn configuration(lab: &Lab, addresses: ProxyAddresses) -> String {
+    let mut config = format!(
+        r#"region = "virginia"
+
+[listen]
+addresses = ["{listen}"]
+
+[admin]
+address = "{admin}"
+
+[[users]]
+name = "{user}"
+password = "{password}"
+
+[monitor]
+user = "{monitor}"
+password = "{monitor_password}"
+
+[[endpoints]]
+name = "tokyo"
+address = "{writer}"
+region = "tokyo"
+role = "writer"
+"#,
+        listen = addresses.listen,
+        admin = addresses.admin,
+        user = APP.user,
+        password = APP.password,
+        monitor = MONITOR.user,
+        monitor_password = MONITOR.password,
+        writer = lab.writer_link().address(),
+    );
+    for (number, link) in (1..).zip(lab.reader_links()) {
+        let name = match number {
+            1 => "virginia".to_owned(),
+            number => format!("virginia-{number}"),
+        };
+        config += &format!(
+            r#"
+[[endpoints]]
+name = "{name}"
+address = "{address}"
+region = "virginia"
+role = "reader"
+"#,
+            address = link.address()
+        );
+    }
+    config
 }
 
 /// A running `isthmus`; killed when dropped.

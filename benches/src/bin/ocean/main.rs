@@ -2,7 +2,6 @@
 //! and through Isthmus.
 
 mod page;
-mod plot;
 mod way;
 
 use std::error::Error;
@@ -10,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use isthmus_benches::plot::{Axis, Chart, Line, draw};
 use isthmus_benches::record::{Run, median, table};
 use isthmus_lab::{Lab, Options};
 use serde::Serialize;
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Failure> {
         report
             .run
             .record(&report.table(), &directory.join("RESULTS.md"))?;
-        std::fs::write(directory.join("ocean.svg"), plot::draw(&report.pages))?;
+        std::fs::write(directory.join("ocean.svg"), report.plot())?;
     }
     Ok(())
 }
@@ -141,6 +141,47 @@ impl Report {
             );
         }
         out
+    }
+
+    /// A chart for each page: how long it takes, by the distance.
+    fn plot(&self) -> String {
+        let distances = self.pages.iter().map(|times| times.round_trip_ms as f64);
+        let mut distances: Vec<f64> = distances.collect();
+        distances.sort_by(f64::total_cmp);
+        distances.dedup();
+        let farthest = distances.last().copied().unwrap_or_default().max(1.0);
+        let charts = Page::ALL.map(|page| Chart {
+            x: Axis {
+                title: "to the writer and back, ms".to_owned(),
+                from: 0.0,
+                to: farthest,
+                ticks: distances.clone(),
+                is_logarithmic: false,
+            },
+            y: Axis {
+                title: format!("{}, ms", page.short_title()),
+                from: 1.0,
+                to: 100_000.0,
+                ticks: vec![1.0, 10.0, 100.0, 1000.0, 10_000.0, 100_000.0],
+                is_logarithmic: true,
+            },
+            lines: Way::ALL.map(|way| self.line(page, way)).into(),
+        });
+        draw(&charts)
+    }
+
+    fn line(&self, page: Page, way: Way) -> Line {
+        let times = self.pages.iter();
+        let times = times.filter(|times| (times.page, times.way) == (page, way));
+        let point = |times: &Times| {
+            let ms = median(&times.seconds) * 1000.0;
+            (times.round_trip_ms as f64, ms)
+        };
+        Line {
+            name: way.name().to_owned(),
+            color: way.color(),
+            points: times.map(point).collect(),
+        }
     }
 
     fn seconds(&self, page: Page, way: Way, round_trip_ms: u64) -> f64 {

@@ -38,6 +38,14 @@ impl Page {
         }
     }
 
+    /// The title beside an axis.
+    pub(crate) fn short_title(self) -> &'static str {
+        match self {
+            Self::Mixed => "a page of 30 reads and 3 writes",
+            Self::Reads => "a page of 30 reads",
+        }
+    }
+
     /// How many times as fast as a direct connection it is to be over an ocean.
     pub(crate) fn goal(self) -> u32 {
         match self {

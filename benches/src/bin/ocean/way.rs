@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
-use isthmus_lab::{APP, Lab, MONITOR, Process, Proxy, is_listening};
+use isthmus_lab::{Lab, Process, Proxy, configuration, is_listening};
 use serde::Serialize;
 
 use crate::Failure;
@@ -27,6 +27,15 @@ pub(crate) enum Way {
 
 impl Way {
     pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Haproxy, Self::Isthmus];
+
+    /// Its colour in the plot.
+    pub(crate) fn color(self) -> &'static str {
+        match self {
+            Self::Direct => "#888",
+            Self::Haproxy => "#c60",
+            Self::Isthmus => "#06c",
+        }
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -101,40 +110,10 @@ async fn isthmus(lab: &Lab) -> Result<Path, Failure> {
     let certificates = lab.certificates();
     let proxy = Proxy::start(lab.sandbox(), |addresses| {
         format!(
-            r#"
-region = "virginia"
-[listen]
-addresses = ["{listen}"]
-tls = {{ certificate = "{certificate}", key = "{key}" }}
-[[users]]
-name = "{user}"
-password = "{password}"
-[monitor]
-user = "{monitor}"
-password = "{monitor_password}"
-[admin]
-address = "{admin}"
-[[endpoints]]
-name = "tokyo"
-address = "{writer}"
-region = "tokyo"
-role = "writer"
-[[endpoints]]
-name = "virginia"
-address = "{reader}"
-region = "virginia"
-role = "reader"
-"#,
-            listen = addresses.listen,
-            admin = addresses.admin,
-            certificate = certificates.server.display(),
-            key = certificates.server_key.display(),
-            user = APP.user,
-            password = APP.password,
-            monitor = MONITOR.user,
-            monitor_password = MONITOR.password,
-            writer = lab.writer_link().address(),
-            reader = lab.reader_link().address(),
+            "{}\n[listen.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+            configuration(lab, addresses),
+            certificates.server.display(),
+            certificates.server_key.display()
         )
     });
     Ok(Path::Isthmus(proxy.await?))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use isthmus_lab::mysql_async::prelude::Queryable;
 use isthmus_lab::mysql_async::{self, Conn};
-use isthmus_lab::{APP, Lab, MONITOR, Options, Proxy};
+use isthmus_lab::{APP, Lab, Options, Proxy, configuration};
 
 use crate::{Cost, Failure, WAYS};
 
@@ -43,43 +43,9 @@ impl Stand {
         furnish(&lab, sessions).await?;
         let mut proxies = Vec::new();
         for way in WAYS {
-            let writer = lab.writer_link().address();
-            let reader = lab.reader_link().address();
             let proxy = Proxy::start(lab.sandbox(), |addresses| {
-                format!(
-                    r#"
-                    region = "virginia"
-                    [listen]
-                    addresses = ["{}"]
-                    [admin]
-                    address = "{}"
-                    [[users]]
-                    name = "{}"
-                    password = "{}"
-                    [[endpoints]]
-                    name = "tokyo"
-                    address = "{writer}"
-                    region = "tokyo"
-                    role = "writer"
-                    [[endpoints]]
-                    name = "virginia"
-                    address = "{reader}"
-                    region = "virginia"
-                    role = "reader"
-                    [monitor]
-                    user = "{}"
-                    password = "{}"
-                    [consistency]
-                    on_stale = "{way}"
-                    max_wait = "10s"
-                    "#,
-                    addresses.listen,
-                    addresses.admin,
-                    APP.user,
-                    APP.password,
-                    MONITOR.user,
-                    MONITOR.password
-                )
+                let servers = configuration(&lab, addresses);
+                format!("{servers}\n[consistency]\non_stale = \"{way}\"\nmax_wait = \"10s\"\n")
             });
             proxies.push(proxy.await?);
         }

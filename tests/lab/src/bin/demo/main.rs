@@ -13,9 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use isthmus_lab::{
-    APP, Flavor, Lab, MONITOR, Options, Proxy, ProxyAddresses, Relay, SCHEMA, proxy_binary,
-};
+use isthmus_lab::{APP, Flavor, Lab, Options, Proxy, ProxyAddresses, Relay, SCHEMA, proxy_binary};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use guide::{Account, Guide, Seen, Watch};
@@ -168,42 +166,13 @@ async fn set_up(arguments: &Arguments) -> Outcome<Stage> {
 
 /// The configuration that the demo gives to Isthmus.
 fn configuration(lab: &Lab, addresses: ProxyAddresses) -> String {
-    let ProxyAddresses { listen, admin } = addresses;
-    let (tokyo, virginia) = (lab.writer_link().address(), lab.reader_link().address());
     format!(
         r#"# The demo's configuration. Change and save it: Isthmus reads it again.
-region = "virginia"
-
-[listen]
-addresses = ["{listen}"]
-
-[[users]]
-name = "{}"
-password = "{}"
-
-[[endpoints]]
-name = "tokyo"
-address = "{tokyo}"
-region = "tokyo"
-role = "writer"
-
-[[endpoints]]
-name = "virginia"
-address = "{virginia}"
-region = "virginia"
-role = "reader"
-
-[monitor]
-user = "{}"
-password = "{}"
-
+{}
 [consistency]
 on_stale = "writer"          # the guide shows where a pinned read goes; "fastest" may wait
-
-[admin]
-address = "{admin}"
 "#,
-        APP.user, APP.password, MONITOR.user, MONITOR.password
+        isthmus_lab::configuration(lab, addresses)
     )
 }
 
