@@ -131,6 +131,44 @@ async fn what_stands_behind_a_kill_runs(flavor: Flavor) {
     assert_eq!(code(conn.query_drop("DROP TABLE behind").await), 1051);
 }
 
+/// The number may be in a user variable, or come as a parameter, as drivers that prepare everything
+/// send it.
+async fn numbers_come_in_other_clothes(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let mut killer = rig.connect().await;
+    for place in 0..4 {
+        let mut victim = rig.connect().await;
+        let number = victim.id();
+        match (place, flavor) {
+            (0, _) => {
+                let sql = format!("KILL CONNECTION {number}");
+                killer.exec_drop(sql, ()).await.unwrap();
+            }
+            (1, _) => {
+                let sql = format!("SET @Victim = {number}");
+                killer.query_drop(sql).await.unwrap();
+                killer.query_drop("KILL @victim").await.unwrap();
+            }
+            // MySQL takes none.
+            (_, Flavor::Mysql) => {
+                assert_eq!(code(killer.exec_drop("KILL ?", (number,)).await), 6413);
+                continue;
+            }
+            (2, _) => killer.exec_drop("KILL ?", (number,)).await.unwrap(),
+            (_, _) => {
+                let sql = "KILL CONNECTION ?";
+                killer.exec_drop(sql, (number.to_string(),)).await.unwrap();
+            }
+        }
+        assert!(victim.query_drop("DO 1").await.is_err(), "{place}");
+    }
+    assert_eq!(code(killer.exec_drop("KILL 999999999", ()).await), 1094);
+    assert_eq!(code(killer.query_drop("KILL @unset").await), 1235);
+    killer.query_drop("BEGIN").await.unwrap();
+    killer.query_drop("SELECT 1 INTO @victim").await.unwrap();
+    assert_eq!(code(killer.query_drop("KILL @victim").await), 1235);
+}
+
 /// Ctrl-C in a terminal: the client kills its statement from a connection of its own.
 async fn ctrl_c_interrupts_a_statement(flavor: Flavor) {
     let rig = Rig::start(flavor, "").await;
@@ -181,4 +219,5 @@ isthmus_tests::on_both! {
     ctrl_c_interrupts_a_statement
     what_may_not_be_killed_is_not
     what_stands_behind_a_kill_runs
+    numbers_come_in_other_clothes
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use isthmus_protocol::command::Execute;
+use isthmus_protocol::lenenc::Reader;
 use isthmus_protocol::query_attributes::put_query;
 
 use super::Session;
@@ -10,7 +12,7 @@ use super::registry::{Running, Signal};
 use crate::error::SqlError;
 use crate::pool::{self, KillScope};
 use crate::relay::Reply;
-use crate::sql::{self, Script};
+use crate::sql::{self, Script, Victim};
 
 impl Session {
     /// COM_PROCESS_KILL.
@@ -29,7 +31,19 @@ impl Session {
 
     /// KILL [CONNECTION | QUERY] id, with MariaDB's HARD and SOFT.
     pub(super) async fn kill_statement(&mut self, sql: &[u8]) -> io::Result<Flow> {
-        let outcome = self.run_kill(sql).await;
+        let outcome = self.run_kill(sql, None).await;
+        self.answer_kill(outcome, false).await?;
+        Ok(Flow::Continue)
+    }
+
+    /// The execution of a KILL that was prepared.
+    pub(super) async fn kill_executed(
+        &mut self,
+        sql: &[u8],
+        execute: &Execute<'_>,
+        types: &[u8],
+    ) -> io::Result<Flow> {
+        let outcome = self.run_kill(sql, first_number(execute, types)).await;
         self.answer_kill(outcome, false).await?;
         Ok(Flow::Continue)
     }
@@ -47,7 +61,7 @@ impl Session {
         let (Some(first), Some(rest)) = (first, rest) else {
             return self.kill_statement(sql).await;
         };
-        let outcome = self.run_kill(first).await;
+        let outcome = self.run_kill(first, None).await;
         if !self.answer_kill(outcome, true).await? {
             return Ok(Flow::Continue);
         }
@@ -58,15 +72,20 @@ impl Session {
         Box::pin(self.query(&framed, body)).await
     }
 
-    async fn run_kill(&mut self, sql: &[u8]) -> Result<(), SqlError> {
-        let text = String::from_utf8_lossy(sql).to_ascii_uppercase();
-        let text = text.replace("CONNECTION_ID()", &self.handle.id.to_string());
-        let Some(sql::Kill { query_only, id }) = sql::kill(text.as_bytes(), self.state.dialect)
-        else {
+    /// `parameter` is that of a prepared statement, if it is a number.
+    async fn run_kill(&mut self, sql: &[u8], parameter: Option<u64>) -> Result<(), SqlError> {
+        let kill = sql::kill(sql, self.state.dialect);
+        let id = kill.as_ref().and_then(|kill| match &kill.victim {
+            Victim::Id(id) => Some(*id),
+            Victim::Own => Some(self.handle.id.into()),
+            Victim::Parameter => parameter,
+            Victim::Variable(name) => self.number_in(name),
+        });
+        let (Some(sql::Kill { query_only, .. }), Some(id)) = (kill, id) else {
             return Err(SqlError::new(
                 1235,
                 "42000",
-                "Isthmus understands KILL [CONNECTION | QUERY] with a number: the id that CONNECTION_ID() gives",
+                "Isthmus understands KILL [CONNECTION | QUERY] with the id that CONNECTION_ID() gives: as a number, in a user variable outside of transactions, or as a parameter",
             ));
         };
         let scope = if query_only {
@@ -75,6 +94,16 @@ impl Session {
             KillScope::Connection
         };
         self.kill(id, scope).await
+    }
+
+    /// The number that a user variable has; `None` where it has none, or where only the connection
+    /// that the session keeps knows.
+    fn number_in(&self, name: &str) -> Option<u64> {
+        if self.lease.is_some() {
+            return None;
+        }
+        let text = self.state.user_variables.get(name)?.text()?;
+        std::str::from_utf8(text).ok()?.parse().ok()
     }
 
     /// Tells the client what came of it, and whether there is `more` to come if it succeeded.
@@ -137,5 +166,65 @@ impl Session {
             return Err(SqlError::interrupted());
         }
         Ok(())
+    }
+}
+
+/// The first parameter of an execution, if it is a number or the text of one. `types` has two bytes
+/// for each: the type, and whether it is unsigned.
+fn first_number(execute: &Execute<'_>, types: &[u8]) -> Option<u64> {
+    let is_null = execute
+        .null_bitmap
+        .first()
+        .is_some_and(|bits| bits & 1 != 0);
+    if is_null {
+        return None;
+    }
+    let integer = |bytes: &[u8]| {
+        let mut all = [0; 8];
+        all.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(u64::from_le_bytes(all))
+    };
+    match types.first()? {
+        0x01 => integer(execute.values.get(..1)?),
+        0x02 | 0x0D => integer(execute.values.get(..2)?),
+        0x03 | 0x09 => integer(execute.values.get(..4)?),
+        0x08 => integer(execute.values.get(..8)?),
+        0x0F | 0xF9..=0xFE => {
+            let text = Reader::new(execute.values, "a parameter")
+                .lenenc_bytes()
+                .ok()?;
+            std::str::from_utf8(text).ok()?.parse().ok()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_any_type_are_read() {
+        let cases: [(u8, &[u8], Option<u64>); 7] = [
+            (0x01, b"\x07", Some(7)),
+            (0x02, b"\x07\x01", Some(0x107)),
+            (0x03, b"\x07\0\0\x01", Some(0x0100_0007)),
+            (0x08, b"\x07\0\0\0\0\0\0\0", Some(7)),
+            (0xFD, b"\x0242", Some(42)),
+            (0xFD, b"\x02no", None),
+            (0x05, b"\0\0\0\0\0\0\0\0", None),
+        ];
+        for (kind, values, expected) in cases {
+            let execute = Execute {
+                statement_id: 1,
+                cursor_flags: 0,
+                null_bitmap: &[0],
+                types: None,
+                attributes: 0,
+                attribute_types: &[],
+                values,
+            };
+            assert_eq!(first_number(&execute, &[kind, 0]), expected, "{kind:#x}");
+        }
     }
 }

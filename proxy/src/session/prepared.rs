@@ -34,7 +34,7 @@ impl Session {
         let planned = self.plan(sql, false);
         match (planned.plan.place, planned.plan.kind) {
             (Place::Proxy, Kind::Show) => return self.prepare_show(planned, sql).await,
-            (Place::Proxy, Kind::Empty) => {}
+            (Place::Proxy, Kind::Empty | Kind::Kill) => {}
             (Place::Proxy, _) => return self.not_preparable().await,
             (Place::Refused, _) => return self.refuse_statement(&planned.plan).await,
             _ => {}
@@ -248,6 +248,12 @@ impl Session {
         if (plan.place, plan.kind) == (Place::Proxy, Kind::Show) {
             self.shared.metrics.statements.routed.inc(Route::Proxy);
             return self.show_isthmus(&statement.sql, Form::Binary).await;
+        }
+        if plan.kind == Kind::Kill {
+            self.shared.metrics.statements.routed.inc(Route::Proxy);
+            return self
+                .kill_executed(&original.sql, &execute, &entry.types)
+                .await;
         }
         // Its cursor ends with it.
         self.close_own_cursor(id);

@@ -31,7 +31,7 @@ pub use dialect::{Charset, Dialect};
 pub use digest::Digest;
 pub use hint::{HintTarget, Hints};
 pub use init::check_init;
-pub use kill::{Kill, kill};
+pub use kill::{Kill, Victim, kill};
 pub use plan::{
     Holds, Isolation, Kind, Needs, Place, Plan, Prepared, Releases, Script, ScriptStatement,
     TableName, TransactionEffect,

@@ -61,7 +61,7 @@ impl Plan {
     /// without its effects.
     pub fn preparation(&self) -> Plan {
         let place = match self.place {
-            Place::Reader | Place::Previous | Place::Session => Place::Reader,
+            Place::Reader | Place::Previous | Place::Session | Place::Proxy => Place::Reader,
             _ => Place::Writer,
         };
         Plan {
