@@ -13,6 +13,7 @@ use mysql_async::prelude::Queryable;
 on_both! {
     the_mode_of_the_servers_is_the_sessions
     servers_of_different_modes_and_zones_are_one
+    another_global_mode_is_that_of_new_sessions
     what_follows_another_mode_is_read_in_that
     a_schema_that_is_gone_takes_nothing_with_it
     a_role_that_is_gone_takes_nothing_with_it
@@ -84,6 +85,54 @@ async fn servers_of_different_modes_and_zones_are_one(flavor: Flavor) {
             assert_eq!(found, expected, "{server} {round}");
         }
         assert!(conn.reset().await.unwrap());
+    }
+}
+
+/// Sessions that began before stay with theirs, whichever connection they get, and so nobody's
+/// statements are read otherwise than the server reads them.
+async fn another_global_mode_is_that_of_new_sessions(flavor: Flavor) {
+    let lab = dedicated(Options {
+        flavor,
+        ..Options::default()
+    })
+    .await;
+    let rig = Rig::start_on(lab, NARROW).await;
+    let right = match flavor {
+        Flavor::Mysql => "SYSTEM_VARIABLES_ADMIN",
+        Flavor::Mariadb => "SUPER",
+    };
+    let grant = format!("GRANT {right} ON *.* TO {}@'%'", rig.user);
+    rig.lab.writer().execute(&grant).await.unwrap();
+    rig.lab.wait_caught_up().await.unwrap();
+    // With ANSI_QUOTES it is a column that is not there.
+    let sql = "SELECT \"text\"";
+    let mut old = rig.connect().await;
+    old.query_drop(sql).await.unwrap();
+    let mut admin = rig.connect().await;
+    admin
+        .query_drop("SET GLOBAL sql_mode = 'ANSI_QUOTES'")
+        .await
+        .unwrap();
+    drop(admin);
+    until("new sessions have the new mode", async || {
+        let mut new = rig.connect().await;
+        new.query_drop(sql).await.is_err()
+    })
+    .await;
+    for server in [rig.lab.writer(), rig.lab.reader()] {
+        let sql = "SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'";
+        server.execute(sql).await.unwrap();
+    }
+    // All connections are new ones.
+    let blueprint = rig.blueprint.clone().with_endpoints("compression", "zlib");
+    assert_eq!(rig.reload(&blueprint).await.0, 200);
+    let mut new = rig.connect().await;
+    for server in ["reader", "writer"] {
+        let sql = format!("/* isthmus:{server} */ SELECT \"a\\\\b\"");
+        for (conn, expected) in [(&mut old, "a\\b"), (&mut new, "a\\\\b")] {
+            let found: Option<String> = conn.query_first(&sql).await.unwrap();
+            assert_eq!(found.as_deref(), Some(expected), "{server}");
+        }
     }
 }
 

@@ -83,7 +83,7 @@ impl Connection {
         statement_limit: usize,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let state = states.intern(initial_state(None));
+        let state = states.intern(initial_state(None, &server));
         Self {
             stream: connected.stream,
             thread_id: connected.thread_id,
@@ -504,14 +504,19 @@ impl Connection {
     fn write_initialisation(&self, out: &mut Vec<u8>) {
         self.write_tracking(true, out);
         let names = format!("SET NAMES {INITIAL_CHARSET} COLLATE {INITIAL_COLLATION}");
-        self.form.put_query(out, names.as_bytes());
+        let mut set = names.into_bytes();
+        for (name, value) in self.server.beginning() {
+            set.extend_from_slice(format!(",@@SESSION.{name}=").as_bytes());
+            put_value(&mut set, &value);
+        }
+        self.form.put_query(out, &set);
     }
 
     async fn read_initialisation(&mut self) -> Result<Option<ServerError>, RelayError> {
         let error = self.read_tracking().await?;
         let names = self.read_tracking().await?;
         // A reset leaves the role as it is.
-        let state = initial_state(self.state.schema.clone());
+        let state = initial_state(self.state.schema.clone(), &self.server);
         let state = state.with_role(self.state.role.clone());
         self.state = self.states.intern(state);
         Ok(error.or(names))
@@ -595,9 +600,9 @@ const INITIAL_CHARSET: &str = "utf8mb4";
 const INITIAL_COLLATION: &str = "utf8mb4_general_ci";
 
 /// The state that initialisation leads to.
-fn initial_state(schema: Option<Box<[u8]>>) -> State {
+fn initial_state(schema: Option<Box<[u8]>>, server: &Server) -> State {
     let names = state::named(INITIAL_CHARSET.as_bytes(), INITIAL_COLLATION.as_bytes());
-    let variables = names.collect();
+    let variables = names.chain(server.beginning()).collect();
     State::new(schema, false, variables)
 }
 

@@ -15,6 +15,7 @@ use super::commands::mentions;
 use super::conversation::{Ended, Flow};
 use super::diagnostics::Conditions;
 use super::followup::{Followup, Told, is_upload, makes_ids, read_answer};
+use super::opening::changes_beginning;
 use super::possessions;
 use super::stale::Staleness;
 use super::touched::Touched;
@@ -124,6 +125,9 @@ impl Session {
         let has_selected = plan.kind == sql::Kind::Use && reply.error.is_none();
         if has_selected || !Arc::ptr_eq(&state, &lease.state) {
             self.take_over(&lease.state);
+        }
+        if reply.error.is_none() && changes_beginning(plan) {
+            Box::pin(self.learn_beginning(&lease)).await;
         }
         let was_open = self.transaction != Transaction::None;
         self.note_transaction(plan, &reply, &lease);

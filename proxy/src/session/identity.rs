@@ -8,7 +8,6 @@ use isthmus_protocol::handshake::Attributes;
 use crate::config::User;
 use crate::pool::{Kind, State, StateTable, Variables, named};
 use crate::relay::Tracking;
-use crate::sql::Dialect;
 use crate::topology::{Server, Snapshot};
 
 /// The outcome of a login.
@@ -97,22 +96,9 @@ pub(super) fn tracking(server: Option<&Server>) -> Tracking {
     }
     tracking
 }
-/// What sessions begin with that cannot be left to the server they happen to be on: the SQL mode and
-/// the time zone of the writer, where the servers have different ones, and a mode in which statements
-/// are read in another way than usual.
+/// What sessions begin with that cannot be left to the server they happen to be on: the SQL mode, by
+/// which the proxy reads their statements, and the time zone, those of the writer.
 fn defaults(snapshot: &Snapshot) -> Variables {
-    let servers: Vec<_> = snapshot.all().filter_map(|one| one.server()).collect();
-    let mut variables = Variables::new();
-    let Some(first) = servers.first() else {
-        return variables;
-    };
-    let is_usual = Dialect::from_session(first.sql_mode.as_bytes(), b"utf8mb4")
-        == Dialect::from_session(b"", b"utf8mb4");
-    if !is_usual || servers.iter().any(|one| one.sql_mode != first.sql_mode) {
-        variables.insert("sql_mode".into(), first.sql_mode.as_bytes().into());
-    }
-    if servers.iter().any(|one| one.time_zone != first.time_zone) {
-        variables.insert("time_zone".into(), first.time_zone.as_bytes().into());
-    }
-    variables
+    let server = snapshot.server();
+    server.map_or_else(Variables::new, |server| server.beginning().into())
 }

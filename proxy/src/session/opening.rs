@@ -13,7 +13,8 @@ use super::lending::Destination;
 use crate::config::User;
 use crate::error::SqlError;
 use crate::pool::{Lease, State};
-use crate::relay::{RelayError, ServerError};
+use crate::relay::{RelayError, ServerError, Tracking};
+use crate::sql::{self, Place, Plan};
 
 /// Why a session begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,19 @@ impl Session {
         }
         self.give_back(lease);
         Ok(())
+    }
+
+    /// Finds out with what sessions begin from now on, after a SET GLOBAL.
+    pub(super) async fn learn_beginning(&self, lease: &Lease) {
+        let endpoint = lease.endpoint();
+        let login = &self.world.config.monitor.credentials;
+        if let Err(error) = endpoint.learn_again(login).await {
+            tracing::warn!(
+                endpoint = endpoint.name,
+                %error,
+                "sessions begin as before a SET GLOBAL until the proxy can ask for what it changed"
+            );
+        }
     }
 
     /// Runs a statement as if the client had sent it; its answer is for nobody.
@@ -191,6 +205,17 @@ impl Session {
             ))),
         }
     }
+}
+
+/// Whether the statement may set a global variable that sessions begin with.
+pub(super) fn changes_beginning(plan: &Plan) -> bool {
+    let is_of_beginning = |name: &String| {
+        matches!(name.as_str(), "init_connect" | "sql_mode" | "time_zone")
+            || name.starts_with(Tracking::PREFIX)
+    };
+    let is_global = plan.kind == sql::Kind::Set && plan.place == Place::Writer;
+    (is_global && plan.variables.iter().any(is_of_beginning))
+        || plan.parts.iter().any(|part| changes_beginning(part))
 }
 
 /// Why a schema was not selected.

@@ -183,6 +183,12 @@ impl Endpoint {
         if let Some(server) = self.server() {
             return Ok(server);
         }
+        self.learn_again(login).await
+    }
+
+    /// Asks for what there is to know about the server, although it may be known: its global
+    /// variables may have changed.
+    pub async fn learn_again(&self, login: &Credentials) -> Result<Arc<Server>, QueryError> {
         let mut connection = query::connect(self, login).await?;
         let server = query::guarded(Server::read(&mut connection)).await?;
         Ok(self.set_server(server))

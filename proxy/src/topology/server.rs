@@ -155,6 +155,13 @@ impl Server {
             .map(|(id, _)| *id)
     }
 
+    /// The variables that no session leaves to a server, since their global values may change: the
+    /// names and what sessions begin with.
+    pub fn beginning(&self) -> [(Box<str>, Box<[u8]>); 2] {
+        [("sql_mode", &self.sql_mode), ("time_zone", &self.time_zone)]
+            .map(|(name, value)| (name.into(), value.as_bytes().into()))
+    }
+
     /// The version as a greeting shows it: MariaDB puts an old MySQL version in front, because old
     /// replicas took 10 for 1.
     pub fn greeting_version(&self) -> String {
