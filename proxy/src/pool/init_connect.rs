@@ -84,7 +84,7 @@ fn difference(before: Variables, after: &Variables) -> Variables {
 }
 
 /// The rows of a result of two columns, which come behind the column count and the definitions.
-fn variables(packets: &[u8]) -> Variables {
+pub(super) fn variables(packets: &[u8]) -> Variables {
     const BEFORE_ROWS: usize = 3;
     let mut variables = Variables::new();
     for payload in packet::payloads(packets).skip(BEFORE_ROWS) {

@@ -3,6 +3,7 @@
 mod budget;
 mod connect;
 mod connection;
+mod deviations;
 mod difference;
 mod family;
 mod gate;
@@ -18,6 +19,7 @@ pub mod user_variable;
 
 pub use connect::ConnectError;
 pub use connection::{COLLATIONS, CURRENT_ROLE, Connection, Tracked, only_value};
+pub use deviations::deviations;
 pub use gate::Gate;
 pub use kill::{KillScope, kill};
 pub use lease::{Lease, LeaseError};

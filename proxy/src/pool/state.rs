@@ -16,7 +16,7 @@ pub type Variables = BTreeMap<Box<str>, Box<[u8]>>;
 
 /// Session variables that the proxy keeps for itself: they describe the client's connection, not
 /// the backend connection, and must not stay on a pooled one.
-const CONNECTION_VARIABLES: [&str; 4] = [
+pub(super) const CONNECTION_VARIABLES: [&str; 4] = [
     "interactive_timeout",
     "net_read_timeout",
     "net_write_timeout",

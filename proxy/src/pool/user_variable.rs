@@ -165,7 +165,7 @@ fn put_target(name: &str, out: &mut Vec<u8>) {
 }
 
 /// The name as it stands in statements.
-fn quoted(name: &str) -> String {
+pub fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 

@@ -5,6 +5,7 @@
 
 use isthmus_protocol::packet;
 
+use crate::pool::user_variable;
 use crate::relay::{Reply, ServerError};
 use crate::sql::rewrite::Values;
 
@@ -174,15 +175,39 @@ impl Diagnostics {
         let mut sql = b"SIGNAL SQLSTATE '".to_vec();
         sql.extend(error.state.iter().filter(|b| b.is_ascii_alphanumeric()));
         sql.extend_from_slice(b"' SET MESSAGE_TEXT=x'");
-        // So many characters fit in MESSAGE_TEXT.
-        let most = if is_mariadb { 500 } else { 128 };
-        let message = String::from_utf8_lossy(&error.message);
-        for byte in message.chars().take(most).collect::<String>().bytes() {
-            sql.extend_from_slice(format!("{byte:02x}").as_bytes());
-        }
+        sql.extend(hexadecimal(message_text(error, is_mariadb).as_bytes()).bytes());
         sql.extend_from_slice(format!("',MYSQL_ERRNO={}", error.code).as_bytes());
         Some(sql)
     }
+
+    /// A statement that puts the whole text of the last error into variables that have got what a
+    /// SIGNAL takes of it, where that is less.
+    pub(super) fn completion(&self, variables: &[String], is_mariadb: bool) -> Option<String> {
+        let Conditions::Error(error) = &self.conditions else {
+            return None;
+        };
+        let cut = message_text(error, is_mariadb);
+        if cut.len() >= error.message.len() || variables.is_empty() {
+            return None;
+        }
+        let [cut, whole] = [cut.as_bytes(), &error.message].map(hexadecimal);
+        let assignments = variables.iter().map(|name| {
+            let name = user_variable::quoted(name);
+            format!("@{name}=IF(@{name}=_utf8mb4 x'{cut}',_utf8mb4 x'{whole}',@{name})")
+        });
+        Some(format!("SET {}", assignments.collect::<Vec<_>>().join(",")))
+    }
+}
+
+/// What of an error's text has room in the MESSAGE_TEXT of a SIGNAL.
+fn message_text(error: &ServerError, is_mariadb: bool) -> String {
+    let most = if is_mariadb { 500 } else { 128 };
+    let message = String::from_utf8_lossy(&error.message);
+    message.chars().take(most).collect()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How many of the rows of SHOW WARNINGS are errors.

@@ -26,7 +26,7 @@ use crate::pool::{Lease, State, Tracked};
 use crate::relay::{RelayError, Reply};
 use crate::routing::Transaction;
 use crate::sql::possessions::{Possession, Transfer};
-use crate::sql::{self, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
+use crate::sql::{self, Dialect, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
 
 /// Holds that a statement may have caused even though it failed.
 const EVEN_AFTER_ERRORS: Holds = Holds::USER_VARIABLE
@@ -82,7 +82,7 @@ impl Session {
         let mut tracked = lease.absorb(&reply);
         if !is_diagnostic(plan) || reply.error.is_some() {
             let row_count = self.diagnostics.row_count;
-            if lease.server.is_mariadb && leaves_conditions(plan, sql) {
+            if lease.server.is_mariadb && leaves_conditions(plan, sql, self.state.dialect) {
                 self.diagnostics.note_beside(&reply, self.is_leaving());
             } else {
                 self.diagnostics.note(&reply);
@@ -316,6 +316,10 @@ impl Session {
                 false => EVEN_AFTER_ERRORS,
             };
         }
+        // Servers refuse to set it in a transaction.
+        if self.transaction != Transaction::None && !ends_transaction(plan) {
+            new -= Holds::NEXT_TRANSACTION;
+        }
         // A routine changed something that the server does not name.
         if tracked.has_unnamed_change && is_opaque(plan) {
             new |= Holds::UNNAMED_CHANGE;
@@ -484,7 +488,7 @@ const ROLLS_BACK: [u16; 6] = [1180, 1181, 1205, 1213, 3058, 3101];
 
 /// Whether MariaDB leaves the conditions of the statement before: it clears them for statements with
 /// tables.
-fn leaves_conditions(plan: &Plan, sql: &[u8]) -> bool {
+fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
     use sql::Kind::{
         Begin, Commit, Ddl, Deallocate, Do, Prepare, ReleaseSavepoint, Rollback, RollbackTo,
         Savepoint, Script, Select, Set, SetTransaction, UnlockTables, Use, Xa,
@@ -496,11 +500,17 @@ fn leaves_conditions(plan: &Plan, sql: &[u8]) -> bool {
             None => !mentions(sql, b"from") && !mentions(sql, b"table"),
         },
         Ddl => is_about_no_table(sql),
-        // With the tables of what is prepared, if they are known.
-        Prepare => plan.tables.as_ref().is_none_or(Vec::is_empty),
+        // With the tables of what is prepared.
+        Prepare => match &plan.tables {
+            Some(tables) => tables.is_empty(),
+            None => !shows_tables(sql),
+        },
         Begin | Commit | Deallocate | ReleaseSavepoint | Rollback | RollbackTo | Savepoint
         | SetTransaction | UnlockTables | Use | Xa => true,
-        Script => plan.parts.iter().all(|part| leaves_conditions(part, sql)),
+        Script => sql::read(sql, dialect, true).statements.iter().all(|part| {
+            let text = sql.get(part.range.clone()).unwrap_or_default();
+            leaves_conditions(&part.plan, text, dialect)
+        }),
         _ => false,
     }
 }
@@ -511,21 +521,39 @@ fn has_derived_table(sql: &[u8]) -> bool {
         .any(|words| mentions(sql, words))
 }
 
+/// Whether the statement is a SHOW that opens tables, if only those of the server's that it shows.
+fn shows_tables(sql: &[u8]) -> bool {
+    const OTHERS: [&[u8]; 3] = [b"warnings", b"errors", b"count(*)"];
+    let mut words = words(sql);
+    if !words.next().is_some_and(|word| is_one_of(word, &[b"show"])) {
+        return false;
+    }
+    match words.next() {
+        Some(word) if is_one_of(word, &[b"create"]) => words
+            .next()
+            .is_some_and(|word| is_one_of(word, &[b"table", b"view", b"sequence"])),
+        Some(word) => !is_one_of(word, &OTHERS) && !is_one_of(word, &NOT_FOUND),
+        None => false,
+    }
+}
+
+/// What SHOW tells without a query.
+const NOT_FOUND: [&[u8]; 10] = [
+    b"create",
+    b"processlist",
+    b"full",
+    b"grants",
+    b"binary",
+    b"master",
+    b"replica",
+    b"slave",
+    b"privileges",
+    b"profiles",
+];
+
 /// Whether the rows of a statement's result are found by a query, so that FOUND_ROWS() counts them.
 fn finds_rows(plan: &Plan, sql: &[u8]) -> bool {
     use sql::Kind::{Admin, Analyze, Checksum, Delete, Explain, Help, Insert, Replace, Show, Xa};
-    const NOT_FOUND: [&[u8]; 10] = [
-        b"create",
-        b"processlist",
-        b"full",
-        b"grants",
-        b"binary",
-        b"master",
-        b"replica",
-        b"slave",
-        b"privileges",
-        b"profiles",
-    ];
     match plan.kind {
         Admin | Analyze | Checksum | Help | Xa => false,
         // MariaDB's RETURNING.
@@ -557,8 +585,12 @@ fn begins_statement(word: &[u8]) -> bool {
 }
 
 fn second_word(sql: &[u8]) -> Option<&[u8]> {
+    words(sql).nth(1)
+}
+
+fn words(sql: &[u8]) -> impl Iterator<Item = &[u8]> {
     let words = sql.split(|byte| byte.is_ascii_whitespace());
-    words.filter(|word| !word.is_empty()).nth(1)
+    words.filter(|word| !word.is_empty())
 }
 
 fn is_one_of(word: &[u8], all: &[&[u8]]) -> bool {

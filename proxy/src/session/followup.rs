@@ -39,6 +39,9 @@ pub(super) enum Followup {
     Collations,
     /// The schema, where the answer does not report it.
     Schema,
+    /// Not a question: completes the text of an error that GET DIAGNOSTICS has read, with this
+    /// statement.
+    Completion(String),
     /// The values of user variables that were assigned.
     UserVariables(Vec<String>),
     /// The roles after SET ROLE, which no server reports.
@@ -50,6 +53,8 @@ pub(super) enum Followup {
     },
     /// How many user locks there are, which releases them.
     UserLocks,
+    /// Which variables have other values than the server's, asked with this text.
+    Deviations(String),
     /// The client's own session tracking was in force: set it as the proxy needs it.
     Tracking {
         /// That of GTIDs too.
@@ -85,6 +90,7 @@ impl Followup {
             Self::Role => CURRENT_ROLE.into(),
             Self::Position { is_mariadb } => written_question(*is_mariadb).into(),
             Self::UserLocks => "SELECT RELEASE_ALL_LOCKS() LIMIT 1".into(),
+            Self::Completion(sql) | Self::Deviations(sql) => Cow::Owned(sql.clone()),
             Self::Tracking { .. } => "".into(),
         }
     }
@@ -95,6 +101,7 @@ impl Session {
     pub(super) fn followups(
         &self,
         plan: &Plan,
+        text: &[u8],
         lease: &Lease,
         opens_cursor: bool,
     ) -> Vec<Followup> {
@@ -121,10 +128,18 @@ impl Session {
         if is_leaving {
             followups.push(Followup::LastInsertId);
         }
+        if plan.kind == sql::Kind::Diagnostics {
+            let targets = sql::text_targets(text, self.state.dialect);
+            let completion = self
+                .diagnostics
+                .completion(&targets, lease.server.is_mariadb);
+            followups.extend(completion.map(Followup::Completion));
+        }
         if !assigned.is_empty() {
             followups.push(Followup::UserVariables(assigned));
         }
         followups.extend(self.locks_before_leaving(plan, is_alone));
+        followups.extend(self.variables_of_routines(plan, lease));
         if plan.variables.iter().any(|name| name == ROLE) {
             followups.push(Followup::Role);
         }
@@ -269,6 +284,11 @@ impl Session {
                     told.position = answer.and_then(|text| written(text, *is_mariadb).ok());
                 }
                 Followup::UserVariables(names) => self.note_user_variables(lease, names, &packets),
+                Followup::Deviations(_) => {
+                    if !lease.note_deviations(&packets) {
+                        self.holds |= Holds::UNNAMED_CHANGE;
+                    }
+                }
                 followup => self.note_followup(lease, followup, &packets),
             }
         }
@@ -312,6 +332,8 @@ impl Session {
             | Followup::UserVariables(_)
             | Followup::Position { .. }
             | Followup::UserLocks
+            | Followup::Completion(_)
+            | Followup::Deviations(_)
             | Followup::Tracking { .. } => {}
         }
     }

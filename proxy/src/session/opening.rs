@@ -106,7 +106,7 @@ impl Session {
             return Ok(Some(error));
         }
         let mut out = Vec::new();
-        let followups = self.followups(&plan, lease, false);
+        let followups = self.followups(&plan, statement.as_bytes(), lease, false);
         let restored = self.write_restoration(lease, &plan, false, &mut out);
         lease.form.put_query(&mut out, statement.as_bytes());
         write_followups(lease, &followups, &mut out);

@@ -8,7 +8,7 @@ use super::Session;
 use crate::admin::metrics::SavedTrip;
 use crate::pool::only_value;
 use crate::routing::Transaction;
-use crate::sql::{Holds, Plan, TransactionEffect};
+use crate::sql::{Holds, Place, Plan, TransactionEffect};
 
 /// A connection that the session has left and whose ROLLBACK the server has yet to answer.
 #[derive(Debug)]
@@ -61,6 +61,20 @@ impl Session {
             Some(TransactionEffect::Begin { read_only, .. }) => {
                 let is_mariadb = self.server().is_some_and(|server| server.is_mariadb);
                 read_only == Some(false) || (read_only.is_none() && is_mariadb)
+            }
+            // Of several statements, those behind it may be for the writer.
+            Some(
+                TransactionEffect::Commit {
+                    chain: None | Some(false),
+                    ..
+                }
+                | TransactionEffect::Rollback {
+                    chain: None | Some(false),
+                    ..
+                },
+            ) => {
+                let is_usual = !self.state.variables.contains_key("completion_type");
+                plan.is_script() && plan.place != Place::Reader && is_usual
             }
             _ => false,
         };

@@ -80,7 +80,7 @@ impl Session {
             };
             let plan = &*passage.planned.plan;
             self.last.runs_on(lease.endpoint());
-            let followups = self.followups(plan, &lease, work.opens_cursor());
+            let followups = self.followups(plan, work.sql(), &lease, work.opens_cursor());
             let ahead = Ahead {
                 is_reader: matches!(passage.destination, Destination::Reader(_)),
                 is_held: matches!(passage.destination, Destination::Held),
@@ -179,6 +179,8 @@ impl Session {
                 let followups = if was_sent { followups } else { Vec::new() };
                 let planned = &passage.planned;
                 let flow = self.finish(lease, planned, reply, followups, work).await?;
+                // The connection has the error of what was to be executed.
+                self.diagnostics.are_elsewhere |= was_sent;
                 Ok(Next::Over(flow))
             }
             Ok(Outcome::Answered(reply)) => {

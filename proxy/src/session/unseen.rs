@@ -1,13 +1,16 @@
-//! Locks that routines take, of which the text of a statement tells nothing.
+//! What routines do, of which neither the text of a statement nor its answer tells: they take user
+//! locks, and on MariaDB set variables.
 //!
 //! Behind a statement that may run a routine, before its connection is given back, the server is
 //! asked to release all user locks. Hardly ever is there one. Then the session has lost it, and is
 //! ended as by a server, with which its locks would end too. From then on the statement keeps its
-//! connection, like one that calls `GET_LOCK` itself.
+//! connection, like one that calls `GET_LOCK` itself. Variables are asked for, and carried like all
+//! others.
 
 use super::Session;
 use super::effects::ends_transaction;
 use super::followup::Followup;
+use crate::pool::{Lease, deviations};
 use crate::routing::{self, Transaction};
 use crate::sql::{self, Plan, Planned};
 
@@ -49,7 +52,7 @@ impl Suspects {
 impl Session {
     /// Takes note of a statement that ran.
     pub(super) fn note_unseen(&mut self, planned: &Planned) {
-        if self.may_lock(&planned.plan) {
+        if self.may_run_routine(&planned.plan) {
             self.suspects.add(planned);
         }
     }
@@ -57,12 +60,18 @@ impl Session {
     /// The question, if the connection is given back after this statement. Without a transaction,
     /// `is_alone` tells whether it is.
     pub(super) fn locks_before_leaving(&self, plan: &Plan, is_alone: bool) -> Option<Followup> {
-        let may_have = !self.suspects.is_empty() || self.may_lock(plan);
+        let may_have = !self.suspects.is_empty() || self.may_run_routine(plan);
         let is_leaving = match self.transaction {
             Transaction::None => is_alone && self.cursors.is_empty(),
             _ => self.holds.is_empty() && ends_transaction(plan),
         };
         (may_have && is_leaving && plan.holds.is_empty()).then_some(Followup::UserLocks)
+    }
+
+    /// The question for what the statement may have set without the server's saying so.
+    pub(super) fn variables_of_routines(&self, plan: &Plan, lease: &Lease) -> Option<Followup> {
+        let may_have_set = lease.server.is_mariadb && self.may_run_routine(plan);
+        may_have_set.then(|| Followup::Deviations(deviations(&self.state)))
     }
 
     /// Takes note of how many locks there were.
@@ -83,8 +92,8 @@ impl Session {
         }
     }
 
-    /// Whether the statement may run what takes locks that its text does not show.
-    fn may_lock(&self, plan: &Plan) -> bool {
+    /// Whether the statement may run what its text does not show, other than a trigger.
+    fn may_run_routine(&self, plan: &Plan) -> bool {
         use sql::Kind::{Call, Compound, Execute, Prepare};
         let allowed = &self.world.config.routing.reader_functions;
         match plan.kind {
@@ -92,7 +101,7 @@ impl Session {
             Prepare => false,
             _ => {
                 !routing::are_allowed(plan, allowed)
-                    || plan.parts.iter().any(|part| self.may_lock(part))
+                    || plan.parts.iter().any(|part| self.may_run_routine(part))
             }
         }
     }

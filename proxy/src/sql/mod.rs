@@ -3,6 +3,7 @@
 
 pub mod cache;
 mod classify;
+mod diagnostics;
 pub mod dialect;
 pub mod digest;
 mod facts;
@@ -27,6 +28,7 @@ mod tree;
 mod words;
 
 pub use cache::{PlanCache, PlanKey, Planned};
+pub use diagnostics::text_targets;
 pub use dialect::{Charset, Dialect};
 pub use digest::Digest;
 pub use hint::{HintTarget, Hints};

@@ -400,6 +400,8 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "SELECT @out",
             "CALL writes({small})",
             "CALL sets()",
+            "CALL silent({8|1024|16})",
+            "SELECT quiet({0|3})",
             "CALL begins()",
             "CALL warns()",
             "mysql:CALL fails()",
@@ -412,7 +414,7 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "DROP PROCEDURE IF EXISTS made",
             "SHOW WARNINGS",
             "COMMIT",
-            "SELECT @@lc_time_names, @@div_precision_increment",
+            "SELECT @@lc_time_names, @@div_precision_increment, @@max_sort_length, @@default_week_format",
             "mariadb:BEGIN NOT ATOMIC SET @a = 3; SELECT @a; INSERT INTO t (a) VALUES (8); END",
             "SELECT ROW_COUNT(), LAST_INSERT_ID()",
         ],
@@ -605,7 +607,7 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "auto_increment_offset = {1|2|DEFAULT}",
             "default_week_format = {3|0}",
             "sql_big_selects = {1|0|1}",
-            "max_error_count = {0|1|64|DEFAULT}",
+            "max_error_count = {1|64|DEFAULT}",
             "sql_notes = {0|1}",
             "sql_warnings = {0|1}",
             "wait_timeout = {100|DEFAULT}",
@@ -717,6 +719,8 @@ const SCHEMA: &str = "
     CREATE PROCEDURE doubles(n INT, OUT result INT) SET result = n * 2;
     CREATE PROCEDURE writes(n INT) INSERT INTO t (a, b) VALUES (n, 'call');
     CREATE PROCEDURE sets() SET lc_time_names = 'de_DE', div_precision_increment = 2, @a = 'routine';
+    CREATE PROCEDURE silent(n INT) SET @@lc_time_names = 'ja_JP', @@max_sort_length = n;
+    CREATE FUNCTION quiet(n INT) RETURNS INT DETERMINISTIC BEGIN SET @@default_week_format = n; RETURN n; END;
     CREATE PROCEDURE begins() START TRANSACTION;
     CREATE PROCEDURE warns() SELECT 1 + 'x';
     CREATE PROCEDURE fails() SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'as it should';

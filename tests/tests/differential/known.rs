@@ -43,7 +43,7 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         reason: "Each transaction has a GTID of its own; MariaDB reports variables in the order of their addresses; MySQL \
                  tells of a transaction's state without having been asked, where that is another one than it told last on that \
-                 connection.",
+                 connection; MariaDB executes a statement in the schema that it was prepared in, and tells of the way back.",
         hide: session_changes,
     },
     Known {
@@ -137,18 +137,21 @@ fn connection_numbers(_: Question<'_>, answer: &mut Answer) {
 
 fn session_changes(question: Question<'_>, answer: &mut Answer) {
     for payload in answer.payloads(What::Ok) {
-        if let Some(hidden) = with_ordered_changes(payload, question.flavor) {
+        if let Some(hidden) = with_ordered_changes(payload, question) {
             *payload = hidden;
         }
     }
 }
 
-fn with_ordered_changes(payload: &[u8], flavor: Flavor) -> Option<Vec<u8>> {
+fn with_ordered_changes(payload: &[u8], question: Question<'_>) -> Option<Vec<u8>> {
+    let is_mariadb = question.flavor == Flavor::Mariadb;
+    let is_execution = matches!(question.step, Step::Execute { .. });
     let mut ok = OkPacket::parse(payload, true).ok()?;
     let mut parts = Vec::new();
     for change in changes(ok.session_state) {
         let change = match change.ok()? {
             Change::TransactionState(_) => continue,
+            Change::Schema(_) if is_mariadb && is_execution => continue,
             Change::Gtids(_)
             | Change::Variable {
                 name: b"last_gtid", ..
@@ -159,7 +162,7 @@ fn with_ordered_changes(payload: &[u8], flavor: Flavor) -> Option<Vec<u8>> {
         put_change(&mut part, &change);
         parts.push(part);
     }
-    if flavor == Flavor::Mariadb {
+    if is_mariadb {
         parts.sort();
     }
     ok.status
@@ -202,7 +205,7 @@ fn warnings_of_conversions(question: Question<'_>, answer: &mut Answer) {
         match what {
             What::Eof => {
                 if let Ok(mut eof) = EofPacket::parse(payload) {
-                    eof.warnings = 0;
+                    eof.warnings = eof.warnings.min(1);
                     payload.clear();
                     eof.encode(payload);
                 }
@@ -211,7 +214,7 @@ fn warnings_of_conversions(question: Question<'_>, answer: &mut Answer) {
                 let header = payload.first().copied().unwrap_or_default();
                 let mut hidden = Vec::new();
                 if let Ok(mut ok) = OkPacket::parse(payload, true) {
-                    ok.warnings = 0;
+                    ok.warnings = ok.warnings.min(1);
                     ok.encode(header, true, &mut hidden);
                 }
                 *payload = hidden;
@@ -223,7 +226,7 @@ fn warnings_of_conversions(question: Question<'_>, answer: &mut Answer) {
 
 fn counts_of_idle_calls(question: Question<'_>, answer: &mut Answer) {
     let is_idle = match question.step {
-        Step::Query(sql) => ["begins", "doubles", "sets", "shows", "warns"]
+        Step::Query(sql) => ["begins", "doubles", "sets", "shows", "silent", "warns"]
             .iter()
             .any(|name| sql.starts_with(&format!("CALL {name}("))),
         Step::Execute { .. } => true,

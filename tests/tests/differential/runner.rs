@@ -60,11 +60,16 @@ pub(crate) async fn run(pair: &Pair, script: &Script) -> Option<Difference> {
         players.push(Some((direct.await, proxied.await)));
     }
     let mut swapper = Swapper::new(pair).await;
+    // The sessions that had a warning since their last error.
+    let mut warned = HashSet::new();
     for (at, (actor, step)) in script.steps.iter().enumerate() {
         // A session whose connection has gone on both sides does nothing more.
         let Some((direct_player, proxied_player)) = &mut players[*actor] else {
             continue;
         };
+        if asks_about_error(step) && warned.contains(actor) {
+            continue;
+        }
         let (direct, proxied) = match step {
             Step::Swap => {
                 swapper.swap().await;
@@ -87,6 +92,11 @@ pub(crate) async fn run(pair: &Pair, script: &Script) -> Option<Difference> {
                 direct,
                 proxied,
             });
+        }
+        if error(&direct).is_some() {
+            warned.remove(actor);
+        } else if direct.warnings() > 0 {
+            warned.insert(*actor);
         }
         // What is known to differ shows again in what is asked about it.
         let is_hidden = may_hide(step) && direct != proxied;
@@ -111,6 +121,12 @@ pub(crate) async fn run(pair: &Pair, script: &Script) -> Option<Difference> {
 
 /// Has no conditions and finds one row.
 const FORGET: &str = "SELECT COUNT(*) FROM information_schema.ENGINES";
+
+/// Whether the step is only about the error of the one before it: warnings are not brought back to
+/// another connection for it.
+fn asks_about_error(step: &Step) -> bool {
+    matches!(step, Step::Query(sql) if sql.starts_with("GET DIAGNOSTICS"))
+}
 
 /// Whether something of the answer to such a step is known to differ that can be asked about.
 fn may_hide(step: &Step) -> bool {
