@@ -8,6 +8,7 @@ pub mod consistency;
 pub mod error;
 pub mod explain;
 pub mod listener;
+pub mod per_thread;
 pub mod pool;
 pub mod relay;
 pub mod routing;

@@ -270,9 +270,13 @@ impl Ledger {
             if queue.scale != Some(scale) {
                 continue;
             }
+            // What the writer has lost holds up the others: where the oldest is there, none is lost
+            // that would have to be found by now.
+            let oldest = queue.entries.front().and_then(|entry| entry.position.as_ref());
+            let is_lost = oldest.is_some_and(|known| !position.contains(known));
             let entries = queue.entries.iter_mut();
             for entry in entries.take_while(|entry| entry.last <= sampled) {
-                let is_there = |known: &Arc<Position>| position.contains(known);
+                let is_there = |known: &Arc<Position>| !is_lost || position.contains(known);
                 if !entry.position.as_ref().is_some_and(is_there) {
                     entry.position = Some(position.clone());
                 }

@@ -16,6 +16,7 @@ use super::connect::Connected;
 use super::difference::put_value;
 use super::gate::Gate;
 use super::init_connect;
+use super::pools::Origin;
 use super::prepared::{Prepared, Texts};
 use super::state::{
     self, COLLATION, RESULTS_CHARSET, RESULTS_COLLATION, State, StateTable, Variables,
@@ -29,6 +30,8 @@ use crate::topology::{Server, is_carried};
 pub struct Connection {
     /// The socket.
     pub stream: Stream,
+    /// Where it leads to, and as whom.
+    pub(super) origin: Arc<Origin>,
     /// The server's id of the connection, for KILL.
     pub thread_id: u32,
     /// How it takes statements.
@@ -56,6 +59,8 @@ pub struct Connection {
     /// Statements to be closed with the next write.
     closing: Vec<u32>,
     born: Instant,
+    /// When it was lent last, or born.
+    pub(super) used: Instant,
     /// At which age it is replaced.
     life: Duration,
     /// How long it may be idle before the server would close it.
@@ -77,6 +82,7 @@ pub struct Tracked {
 impl Connection {
     pub(super) fn new(
         connected: Connected,
+        origin: Arc<Origin>,
         server: Arc<Server>,
         states: Arc<StateTable>,
         max_life: Duration,
@@ -84,8 +90,10 @@ impl Connection {
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let state = states.intern(initial_state(None, &server));
+        let now = Instant::now();
         Self {
             stream: connected.stream,
+            origin,
             thread_id: connected.thread_id,
             form: connected.form,
             server,
@@ -98,7 +106,8 @@ impl Connection {
             is_clean: true,
             next_statement: Some(1),
             closing: Vec::new(),
-            born: Instant::now(),
+            born: now,
+            used: now,
             life: shortened(max_life, connected.thread_id),
             patience: Duration::MAX,
             states,
@@ -106,16 +115,11 @@ impl Connection {
         }
     }
 
-    /// How long ago it was made.
-    pub fn age(&self) -> Duration {
-        self.born.elapsed()
-    }
-
-    /// Why it is not to be lent any more `now`, after it was idle for so long.
-    pub(super) fn is_over(&self, now: Instant, idle: Duration) -> Option<CloseReason> {
+    /// Why an idle connection is not to be lent any more `now`.
+    pub(super) fn is_over(&self, now: Instant) -> Option<CloseReason> {
         if now.saturating_duration_since(self.born) >= self.life {
             Some(CloseReason::Age)
-        } else if idle >= self.patience {
+        } else if now.saturating_duration_since(self.used) >= self.patience {
             Some(CloseReason::WaitTimeout)
         } else {
             None
@@ -123,11 +127,11 @@ impl Connection {
     }
 
     /// Whether that is near, so that another one should be made already.
-    pub(super) fn ends_soon(&self, idle: Duration) -> bool {
+    pub(super) fn ends_soon(&self) -> bool {
         // Time enough to look after it and to make another one.
         let lead = |limit: Duration| (limit / 4).min(LONGEST_LEAD);
         let ends = |time: Duration, limit: Duration| time >= limit - lead(limit);
-        ends(self.age(), self.life) || ends(idle, self.patience)
+        ends(self.born.elapsed(), self.life) || ends(self.used.elapsed(), self.patience)
     }
 
     /// The gate for a prelude that leads to `target`, if there can be one. The server compares

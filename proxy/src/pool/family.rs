@@ -88,6 +88,7 @@ impl Family {
         self.budget.resize(limit);
         self.min_idle.store(min_idle, Ordering::Relaxed);
         for (_, pool) in self.lock().iter() {
+            pool.manager().nearby.clear();
             pool.resize(limit);
         }
     }
@@ -95,6 +96,7 @@ impl Family {
     /// Closes all connections: those that are lent when they come back.
     pub(super) fn close(&self) {
         for (_, pool) in self.lock().drain(..) {
+            pool.manager().nearby.close();
             pool.close();
         }
         self.stock.clear();
@@ -168,7 +170,7 @@ impl Family {
             };
             let manager = pool.manager();
             let connection = manager.make(permit).await?;
-            manager.metrics.made_ahead.inc();
+            manager.origin.metrics.made_ahead.inc();
             self.stock.put(&manager.kind, connection);
         }
         Ok(())
@@ -177,30 +179,27 @@ impl Family {
     /// A pool of a kind of which too few connections are ready for long enough.
     fn short_pool(&self) -> Option<Connections> {
         let wanted = self.min_idle.load(Ordering::Relaxed);
-        let lasts = |connection: &Connection, idle| !connection.ends_soon(idle);
+        let lasts = |connection: &Connection| !connection.ends_soon();
         let kinds = self.stock.kinds();
         let kind = kinds
             .iter()
             .find(|kind| self.count_ready(kind, lasts) < wanted)?;
         self.pools()
             .into_iter()
-            .find(|pool| pool.manager().kind == *kind && pool.manager().endpoint.is_up())
+            .find(|pool| pool.manager().kind == *kind && pool.manager().origin.endpoint.is_up())
     }
 
-    /// How many connections of a kind nobody uses that pass the test, which gets to know how long
-    /// they have been idle.
-    fn count_ready(&self, kind: &Kind, passes: impl Fn(&Connection, Duration) -> bool) -> usize {
+    /// How many connections of a kind nobody uses that pass the test.
+    fn count_ready(&self, kind: &Kind, passes: impl Fn(&Connection) -> bool) -> usize {
         let mut count = 0;
-        for pool in self.pools_of(kind) {
-            pool.retain(|connection, metrics| {
-                count += usize::from(passes(connection, metrics.last_used()));
-                true
-            });
-        }
-        self.stock.retain(kind, |connection| {
-            count += usize::from(passes(connection, connection.age()));
+        let mut look = |connection: &Connection| {
+            count += usize::from(passes(connection));
             true
-        });
+        };
+        for pool in self.pools_of(kind) {
+            pool.retain(|connection, _| look(connection));
+        }
+        self.stock.retain(kind, look);
         count
     }
 
@@ -219,10 +218,11 @@ impl Family {
                 true => self.min_idle.load(Ordering::Relaxed),
                 false => 0,
             };
-            let mut ready = self.count_ready(kind, |_, _| true);
+            let mut ready = self.count_ready(kind, |_| true);
             let now = Instant::now();
-            let mut stays = |connection: &Connection, idle| {
-                let reason = match connection.is_over(now, idle) {
+            let mut stays = |connection: &Connection| {
+                let idle = now.saturating_duration_since(connection.used);
+                let reason = match connection.is_over(now) {
                     Some(reason) => reason,
                     None if connection.stream.is_closed() => {
                         origin.endpoint.doubt();
@@ -236,10 +236,9 @@ impl Family {
                 false
             };
             for pool in self.pools_of(kind) {
-                pool.retain(|connection, metrics| stays(connection, metrics.last_used()));
+                pool.retain(|connection, _| stays(connection));
             }
-            self.stock
-                .retain(kind, |connection| stays(connection, connection.age()));
+            self.stock.retain(kind, stays);
         }
     }
 
@@ -270,10 +269,15 @@ impl Family {
         pools.filter(move |pool| pool.manager().kind == *kind)
     }
 
-    /// Copies, so that nothing is done under the lock.
+    /// Copies, so that nothing is done under the lock, with all idle connections in them.
     fn pools(&self) -> Vec<Connections> {
         let pools = self.lock();
-        pools.iter().map(|(_, pool)| pool.clone()).collect()
+        let mut whole = Vec::with_capacity(pools.len());
+        for (_, pool) in pools.iter() {
+            pool.manager().nearby.clear();
+            whole.push(pool.clone());
+        }
+        whole
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Weak<Origin>, Connections)>> {

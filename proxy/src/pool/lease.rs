@@ -11,6 +11,7 @@ use super::connect::ConnectError;
 use super::connection::Connection;
 use super::kill::{KillScope, kill};
 use super::manager::Manager;
+use super::nearby::Shelf;
 use super::pools::Origin;
 use super::state::State;
 use crate::admin::metrics::CloseReason;
@@ -47,15 +48,16 @@ pub enum LeaseError {
 /// is closed if it is not.
 pub struct Lease {
     object: Option<Object<Manager>>,
-    origin: Arc<Origin>,
+    /// Where it goes back to.
+    shelf: Arc<Shelf>,
 }
 
 impl Lease {
-    pub(super) fn new(object: Object<Manager>, origin: Arc<Origin>) -> Self {
-        origin.metrics.statements.inc();
+    pub(super) fn new(object: Object<Manager>, shelf: &Arc<Shelf>) -> Self {
+        object.origin.metrics.statements.inc();
         Self {
             object: Some(object),
-            origin,
+            shelf: shelf.clone(),
         }
     }
 
@@ -144,8 +146,8 @@ impl Lease {
             return;
         };
         let thread_id = object.thread_id;
+        let (endpoint, login) = (object.origin.endpoint.clone(), object.origin.login.clone());
         drop(Object::take(object));
-        let (endpoint, login) = (self.origin.endpoint.clone(), self.origin.login.clone());
         tokio::spawn(async move {
             let ended = kill(&endpoint, &login, thread_id, KillScope::Connection, || true).await;
             if let Err(error) = ended {
@@ -180,13 +182,14 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(mut object) = self.object.take() {
             if !object.is_clean {
-                self.origin.metrics.closed.inc(CloseReason::Unclean);
+                object.origin.metrics.closed.inc(CloseReason::Unclean);
                 drop(Object::take(object));
-            } else if self.origin.family.takes_room() {
-                self.origin.metrics.closed.inc(CloseReason::Idle);
+            } else if object.origin.family.takes_room() {
+                object.origin.metrics.closed.inc(CloseReason::Idle);
                 drop(Object::take(object));
             } else {
                 object.stream.rest();
+                self.shelf.put(object);
             }
         }
     }

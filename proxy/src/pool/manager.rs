@@ -8,19 +8,22 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::connect::{ConnectError, connect};
 use super::connection::Connection;
-use super::family::{Family, Room};
+use super::family::Room;
 use super::init_connect;
-use super::pools::Kind;
+use super::nearby::Nearby;
+use super::pools::{Kind, Origin};
 use super::state::StateTable;
-use crate::admin::metrics::{CloseReason, EndpointMetrics};
+use crate::admin::metrics::CloseReason;
 use crate::config::Credentials;
 use crate::relay::{Meter, RelayError};
-use crate::topology::{Endpoint, QueryError};
+use crate::topology::QueryError;
 
 /// Makes connections to one endpoint for one user and one kind of client.
 pub(super) struct Manager {
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) login: Arc<Credentials>,
+    /// What its connections have in common.
+    pub(super) origin: Arc<Origin>,
+    /// The idle ones that the pool itself does not know of.
+    pub(super) nearby: Nearby,
     /// For learning about the server.
     pub(super) monitor: Credentials,
     pub(super) kind: Kind,
@@ -29,9 +32,6 @@ pub(super) struct Manager {
     pub(super) dead_link: Duration,
     pub(super) max_life: Duration,
     pub(super) statement_limit: usize,
-    pub(super) metrics: EndpointMetrics,
-    /// What this pool shares with those of the same user and endpoint.
-    pub(super) family: Arc<Family>,
 }
 
 impl managed::Manager for Manager {
@@ -40,7 +40,7 @@ impl managed::Manager for Manager {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Box<Connection>, ConnectError> {
-        while let Some(connection) = self.family.stock.take(&self.kind) {
+        while let Some(connection) = self.origin.family.stock.take(&self.kind) {
             if let Some(connection) = self.if_lendable(connection) {
                 return Ok(connection);
             }
@@ -48,7 +48,7 @@ impl managed::Manager for Manager {
         // Nothing is begun before it is polled again: who asks only once wants none that is new.
         tokio::task::yield_now().await;
         loop {
-            match self.family.room(&self.kind).await {
+            match self.origin.family.room(&self.kind).await {
                 Room::Free(permit) => return self.make(permit).await,
                 Room::Taken(connection) => {
                     if let Some(connection) = self.if_lendable(connection) {
@@ -62,12 +62,9 @@ impl managed::Manager for Manager {
     async fn recycle(
         &self,
         connection: &mut Box<Connection>,
-        metrics: &Metrics,
+        _: &Metrics,
     ) -> RecycleResult<ConnectError> {
-        // What `Metrics::last_used` returns, by a look at the clock that serves both limits.
-        let now = Instant::now();
-        let idle = now.saturating_duration_since(metrics.recycled.unwrap_or(metrics.created));
-        match self.may_be_lent(connection, now, idle) {
+        match self.may_be_lent(connection) {
             true => Ok(()),
             false => Err(RecycleError::message("it is over")),
         }
@@ -77,21 +74,22 @@ impl managed::Manager for Manager {
 impl Manager {
     /// A connection that was made ahead, if it still serves.
     fn if_lendable(&self, mut connection: Box<Connection>) -> Option<Box<Connection>> {
-        let idle = connection.age();
-        self.may_be_lent(&mut connection, Instant::now(), idle)
-            .then_some(connection)
+        connection.origin = self.origin.clone();
+        self.may_be_lent(&mut connection).then_some(connection)
     }
 
-    /// Whether a connection that was idle for so long still serves `now`.
-    fn may_be_lent(&self, connection: &mut Connection, now: Instant, idle: Duration) -> bool {
-        let reason = connection.is_over(now, idle).or_else(|| {
+    /// Whether a connection that was idle still serves; it counts as used now.
+    pub(super) fn may_be_lent(&self, connection: &mut Connection) -> bool {
+        let now = Instant::now();
+        let reason = connection.is_over(now).or_else(|| {
             connection.stream.is_spent().then(|| {
-                self.endpoint.doubt();
+                self.origin.endpoint.doubt();
                 CloseReason::Broken
             })
         });
-        if let Some(reason) = reason {
-            self.metrics.closed.inc(reason);
+        match reason {
+            Some(reason) => self.origin.metrics.closed.inc(reason),
+            None => connection.used = now,
         }
         reason.is_none()
     }
@@ -107,42 +105,41 @@ impl Manager {
         let result = match tokio::time::timeout(limit, connecting).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::TimedOut {
-                address: self.endpoint.address.to_string(),
+                address: self.origin.endpoint.address.to_string(),
                 limit,
             }),
         };
         match &result {
             Ok(_) => {
-                self.metrics.created.inc();
-                self.endpoint.set_up(true);
+                self.origin.metrics.created.inc();
+                self.origin.endpoint.set_up(true);
             }
             Err(ConnectError::Io { .. } | ConnectError::TimedOut { .. }) => {
-                self.metrics.connect_failures.inc();
-                if self.endpoint.set_up(false) {
-                    tracing::warn!(endpoint = self.endpoint.name, "endpoint is down");
+                self.origin.metrics.connect_failures.inc();
+                if self.origin.endpoint.set_up(false) {
+                    tracing::warn!(endpoint = self.origin.endpoint.name, "endpoint is down");
                 }
             }
             Err(_) => {
-                self.metrics.connect_failures.inc();
+                self.origin.metrics.connect_failures.inc();
             }
         }
         result
     }
 
     async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Box<Connection>, ConnectError> {
-        let server = self
-            .endpoint
+        let server = self.origin.endpoint
             .learn(&self.monitor)
             .await
             .map_err(|e| self.not_learnt(e))?;
         let collation = init_connect::login_collation(&server);
         let meter = Meter {
-            packets: self.metrics.uncompressed_bytes.clone(),
-            frames: self.metrics.compressed_bytes.clone(),
+            packets: self.origin.metrics.uncompressed_bytes.clone(),
+            frames: self.origin.metrics.compressed_bytes.clone(),
         };
         let connecting = connect(
-            &self.endpoint,
-            &self.login,
+            &self.origin.endpoint,
+            &self.origin.login,
             self.kind.flags,
             &self.kind.attributes,
             collation,
@@ -152,6 +149,7 @@ impl Manager {
         let connected = connecting.await?;
         let mut connection = Connection::new(
             connected,
+            self.origin.clone(),
             server,
             self.states.clone(),
             self.max_life,
@@ -166,7 +164,7 @@ impl Manager {
     }
 
     fn not_learnt(&self, error: QueryError) -> ConnectError {
-        let address = self.endpoint.address.to_string();
+        let address = self.origin.endpoint.address.to_string();
         match error {
             QueryError::TimedOut(limit) => ConnectError::TimedOut { address, limit },
             QueryError::Driver(mysql_async::Error::Io(mysql_async::IoError::Io(error))) => {
@@ -181,7 +179,7 @@ impl Manager {
 
     fn broken(&self, error: RelayError) -> ConnectError {
         ConnectError::Io {
-            address: self.endpoint.address.to_string(),
+            address: self.origin.endpoint.address.to_string(),
             error: std::io::Error::other(error.to_string()),
         }
     }

@@ -11,6 +11,7 @@ mod init_connect;
 mod kill;
 mod lease;
 mod manager;
+mod nearby;
 mod pools;
 mod prepared;
 mod state;

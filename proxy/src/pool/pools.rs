@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
-use deadpool::managed::{PoolError, QueueMode, TimeoutType, Timeouts};
+use deadpool::managed::{Object, PoolError, QueueMode, TimeoutType, Timeouts};
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::handshake::Attributes;
 
@@ -16,6 +16,7 @@ use super::connect::ConnectError;
 use super::family::Family;
 use super::lease::{Lease, LeaseError};
 use super::manager::Manager;
+use super::nearby::Nearby;
 use super::state::StateTable;
 use crate::admin::Metrics;
 use crate::admin::metrics::EndpointMetrics;
@@ -52,7 +53,8 @@ pub struct Kind {
 pub struct Pool {
     connections: Connections,
     origin: Arc<Origin>,
-    family: Arc<Family>,
+    /// Counts those who can lend from it.
+    handles: Arc<()>,
 }
 
 /// What the leases of one pool have in common.
@@ -73,6 +75,13 @@ pub(super) type Connections = deadpool::managed::Pool<Manager>;
 impl Pool {
     /// Lends a connection that nobody uses, if there is one.
     pub fn lease_idle(&self) -> Option<Lease> {
+        let manager = self.connections.manager();
+        while let Some((mut object, shelf)) = manager.nearby.take() {
+            if manager.may_be_lent(&mut object) {
+                return Some(Lease::new(object, shelf));
+            }
+            drop(Object::take(object));
+        }
         let timeouts = Timeouts {
             wait: Some(Duration::ZERO),
             create: None,
@@ -81,7 +90,7 @@ impl Pool {
         let borrowing = pin!(self.connections.timeout_get(&timeouts));
         // Waits for nothing but a new connection, which is not begun yet (see `Manager::create`).
         match borrowing.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(object)) => Some(Lease::new(object, self.origin.clone())),
+            Poll::Ready(Ok(object)) => Some(Lease::new(object, manager.nearby.own())),
             _ => None,
         }
     }
@@ -96,6 +105,7 @@ impl Pool {
         start: Instant,
     ) -> Result<Lease, LeaseError> {
         let mut pause = FIRST_PAUSE;
+        let _wanted = self.connections.manager().nearby.want();
         loop {
             match self.try_lease(start + patience, patience).await {
                 Err(LeaseError::Connect(error)) if insist && is_passing(&error) => {
@@ -123,7 +133,7 @@ impl Pool {
             Ok(object) => {
                 let seconds = start.elapsed().as_secs_f64();
                 self.origin.metrics.borrow_seconds.observe(seconds);
-                Ok(Lease::new(object, self.origin.clone()))
+                Ok(Lease::new(object, self.connections.manager().nearby.own()))
             }
             Err(PoolError::Backend(error)) => Err(LeaseError::Connect(error)),
             Err(PoolError::Timeout(TimeoutType::Create)) => {
@@ -195,7 +205,7 @@ impl Pools {
             .iter()
             .find(|((id, other), _)| *id == identity(endpoint) && other.user == key.user);
         let family = match relative {
-            Some((_, pool)) => pool.family.clone(),
+            Some((_, pool)) => pool.origin.family.clone(),
             None => {
                 let (limit, min_idle) = limits(config, endpoint);
                 Arc::new(Family::new(limit, min_idle))
@@ -214,11 +224,16 @@ impl Pools {
         key: &PoolKey,
         family: Arc<Family>,
     ) -> Pool {
-        let metrics = self.metrics.endpoint(&endpoint.name);
-        let login = Arc::new(login.clone());
-        let manager = Manager {
+        let origin = Arc::new(Origin {
             endpoint: endpoint.clone(),
-            login: login.clone(),
+            login: Arc::new(login.clone()),
+            has_schema: key.has_schema,
+            metrics: self.metrics.endpoint(&endpoint.name),
+            family: family.clone(),
+        });
+        let manager = Manager {
+            origin: origin.clone(),
+            nearby: Nearby::default(),
             monitor: config.monitor.credentials.clone(),
             kind: key.kind.clone(),
             states: self.states.clone(),
@@ -226,8 +241,6 @@ impl Pools {
             dead_link: config.timeouts.dead_link,
             max_life: config.pool.max_life,
             statement_limit: config.pool.prepared_statements,
-            metrics: metrics.clone(),
-            family: family.clone(),
         };
         let built = Connections::builder(manager)
             .max_size(limits(config, endpoint).0)
@@ -239,18 +252,11 @@ impl Pools {
             // Building fails only for timeouts without a runtime, and the runtime is given.
             Err(error) => unreachable!("a pool with a runtime can be built: {error}"),
         };
-        let origin = Arc::new(Origin {
-            endpoint: endpoint.clone(),
-            login,
-            has_schema: key.has_schema,
-            metrics,
-            family: family.clone(),
-        });
         family.join(&origin, &connections);
         Pool {
             connections,
             origin,
-            family,
+            handles: Arc::default(),
         }
     }
 
@@ -271,9 +277,9 @@ impl Pools {
                     .any(|endpoint| Arc::ptr_eq(endpoint, &pool.origin.endpoint));
             if stays {
                 let (limit, min_idle) = limits(new, &pool.origin.endpoint);
-                pool.family.resize(limit, min_idle);
+                pool.origin.family.resize(limit, min_idle);
             } else {
-                pool.family.close();
+                pool.origin.family.close();
             }
             stays
         });
@@ -293,7 +299,7 @@ impl Pools {
             kind: kind.clone(),
             has_schema: false,
         };
-        let family = self.pool(config, endpoint, login, key).family;
+        let family = self.pool(config, endpoint, login, key).origin.family.clone();
         family.stock.note(kind);
         family.keep_ready();
     }
@@ -304,20 +310,20 @@ impl Pools {
     pub fn tend(&self, idle_timeout: Duration) {
         let mut pools = self.lock();
         for ((_, key), pool) in pools.iter() {
-            if Arc::strong_count(&pool.origin) > 1 {
-                pool.family.stock.note(&key.kind);
+            if Arc::strong_count(&pool.handles) > 1 {
+                pool.origin.family.stock.note(&key.kind);
             }
         }
         for pool in one_of_each_family(&pools) {
-            pool.family.prune(idle_timeout, &pool.origin);
-            pool.family.keep_ready();
+            pool.origin.family.prune(idle_timeout, &pool.origin);
+            pool.origin.family.keep_ready();
         }
         pools.retain(|(_, key), pool| {
-            let stays = Arc::strong_count(&pool.origin) > 1
+            let stays = Arc::strong_count(&pool.handles) > 1
                 || pool.connections.status().size > 0
-                || pool.family.stock.knows(&key.kind);
+                || pool.origin.family.stock.knows(&key.kind);
             if !stays {
-                pool.family.leave(&pool.origin);
+                pool.origin.family.leave(&pool.origin);
             }
             stays
         });
@@ -331,12 +337,13 @@ impl Pools {
             if *id == identity(endpoint) {
                 let status = pool.connections.status();
                 usage.open += status.size;
-                usage.in_use += status.size.saturating_sub(status.available);
+                let idle = status.available + pool.connections.manager().nearby.len();
+                usage.in_use += status.size.saturating_sub(idle);
             }
         }
         for pool in one_of_each_family(&pools) {
             if Arc::ptr_eq(&pool.origin.endpoint, endpoint) {
-                usage.open += pool.family.stock.len();
+                usage.open += pool.origin.family.stock.len();
             }
         }
         usage
@@ -359,7 +366,7 @@ fn one_of_each_family(pools: &Map) -> Vec<Pool> {
     for pool in pools.values() {
         if !some
             .iter()
-            .any(|known| Arc::ptr_eq(&known.family, &pool.family))
+            .any(|known| Arc::ptr_eq(&known.origin.family, &pool.origin.family))
         {
             some.push(pool.clone());
         }

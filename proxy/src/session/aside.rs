@@ -71,6 +71,7 @@ impl Session {
             return None;
         }
         let (reader, _) = self.reader()?;
+        let reader = self.world.readers.get(reader)?.clone();
         let mark = self.mark.as_ref().map(|pin| pin.mark);
         if mark.is_some_and(|mark| !reader.has_seen(mark)) {
             return None;

@@ -20,12 +20,12 @@ use crate::sql::{Hints, Holds, Kind, Place, Plan};
 use crate::topology::{Endpoint, Standing};
 
 /// Where a statement is to run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Destination {
     /// On the connection that the session keeps.
     Held,
-    /// On a reader.
-    Reader(Arc<Endpoint>),
+    /// On this one of the world's readers.
+    Reader(usize),
     /// On the writer.
     Writer,
 }
@@ -63,9 +63,9 @@ impl Session {
             self.last.reason = Reason::Held(self.held());
             return Destination::Held;
         }
-        let reader = self.reader();
+        let found = self.reader();
         let reads_ahead = self.may_read_ahead(plan, hints);
-        let pinned = match &reader {
+        let pinned = match found {
             // A transaction that has yet to begin does so on the writer.
             _ if self.transaction != Transaction::None && !reads_ahead => true,
             Some((reader, standing)) => {
@@ -74,7 +74,7 @@ impl Session {
             }
             None => false,
         };
-        let reader = reader.map(|(reader, _)| reader);
+        let reader = found.map(|(reader, _)| reader);
         self.staleness = Staleness::Excluded;
         let view = View {
             transaction: self.transaction,
@@ -94,17 +94,17 @@ impl Session {
         if target == Place::Reader && reader.is_none() {
             self.last.redirected(NO_READER);
         }
-        if pinned && let Some(stale) = self.settle_for_stale(reader.as_ref(), plan, hints) {
+        if pinned && let Some(stale) = self.settle_for_stale(reader, plan, hints) {
             return stale;
         }
-        self.assign(target, reader.as_ref(), plan, pinned)
+        self.assign(target, reader, plan, pinned)
     }
 
     /// Where a statement runs that is for such a place.
     pub(super) fn assign(
         &self,
         target: Place,
-        reader: Option<&Arc<Reader>>,
+        reader: Option<usize>,
         plan: &Plan,
         pinned: bool,
     ) -> Destination {
@@ -120,15 +120,13 @@ impl Session {
             self.autocommit() && !pinned
         };
         match (target, reader) {
-            (Place::Reader, Some(reader)) => Destination::Reader(reader.endpoint.clone()),
+            (Place::Reader, Some(reader)) => Destination::Reader(reader),
             // What it leaves on its connection must be where the writes go. The schema that the session
             // is in may be one that the reader does not have yet.
-            (Place::Previous, Some(reader)) if may_hold && !pinned => {
-                Destination::Reader(reader.endpoint.clone())
-            }
+            (Place::Previous, Some(reader)) if may_hold && !pinned => Destination::Reader(reader),
             // What a SET leaves on its connection must be where the writes go.
             (Place::Session, Some(reader)) if may_hold && is_anywhere => {
-                Destination::Reader(reader.endpoint.clone())
+                Destination::Reader(reader)
             }
             _ => Destination::Writer,
         }
@@ -141,8 +139,9 @@ impl Session {
         !plan.user_variables.is_empty() && carried + plan.user_variables.len() > user_variable::MOST
     }
 
-    /// The reader that this session uses, and how it stands: the same one as long as it serves.
-    pub(super) fn reader(&self) -> Option<(Arc<Reader>, Standing)> {
+    /// Which of the world's readers this session uses, and how it stands: the same one as long as
+    /// it serves.
+    pub(super) fn reader(&self) -> Option<(usize, Standing)> {
         let readers = &self.world.readers;
         let own = self.seat.as_ref().and_then(|seat| {
             let is_own = |reader: &Arc<Reader>| Arc::ptr_eq(&reader.endpoint, &seat.endpoint);
@@ -150,20 +149,20 @@ impl Session {
         });
         let first = own.unwrap_or_else(|| self.first_reader());
         (0..readers.len())
-            .filter_map(|i| readers.get((first + i) % readers.len()))
-            .map(|reader| (reader, reader.endpoint.standing()))
+            .map(|i| (first.wrapping_add(i)) % readers.len())
+            .map(|index| (index, readers[index].endpoint.standing()))
             .find(|(_, standing)| standing.serves())
-            .map(|(reader, standing)| (reader.clone(), standing))
     }
 
     /// Makes this the reader that the session reads from. One that is not the same server for
     /// certain must have what the session may have seen on the one before.
-    fn take_seat(&mut self, reader: &Reader, doubts: u64) {
-        if self.has_seat(&reader.endpoint, doubts) {
+    fn take_seat(&mut self, reader: usize, doubts: u64) {
+        let endpoint = &self.world.readers[reader].endpoint;
+        if self.has_seat(endpoint, doubts) {
             return;
         }
         let old = self.seat.replace(Seat {
-            endpoint: reader.endpoint.clone(),
+            endpoint: endpoint.clone(),
             doubts,
         });
         if old.is_some() || self.is_guest() {
@@ -181,7 +180,7 @@ impl Session {
     /// configuration says so and the statement could run there.
     async fn is_pinned(
         &mut self,
-        reader: &Arc<Reader>,
+        reader: usize,
         plan: &Plan,
         hints: &Hints,
         reads_ahead: bool,
@@ -189,6 +188,7 @@ impl Session {
         let Some(mark) = self.mark_to_see_for(plan) else {
             return false;
         };
+        let reader = &self.world.readers[reader];
         if reader.has_seen(mark) {
             let mut readers = self.world.readers.iter();
             if let Some(pin) = &mut self.mark
@@ -207,8 +207,9 @@ impl Session {
             }
             return true;
         }
+        let reader = reader.clone();
         // Boxed, so that no statement but those of pinned sessions carries the room for it.
-        !Box::pin(self.wait_for(reader, mark, plan)).await
+        !Box::pin(self.wait_for(&reader, mark, plan)).await
     }
 
     /// Waits for the reader as the configuration says, or lets it wait itself. Returns whether the
@@ -344,8 +345,31 @@ impl Session {
             return Ok(lease);
         }
         let has_schema = self.state.schema.is_some() || selects_schema;
-        let lease = loop {
-            let endpoint = self.endpoint(destination)?;
+        let lease = match self.borrow_idle(*destination, has_schema) {
+            Some(lease) => lease,
+            // Boxed, so that a statement that finds a connection does not carry the room for
+            // waiting.
+            None => Box::pin(self.borrow_patiently(destination, has_schema, start)).await?,
+        };
+        self.handle.set_running(lease.origin(), lease.thread_id);
+        Ok(lease)
+    }
+
+    /// A connection that nobody uses, from a pool that the session has used before.
+    fn borrow_idle(&self, destination: Destination, has_schema: bool) -> Option<Lease> {
+        let endpoint = self.endpoint(destination)?;
+        self.known_pool(endpoint, has_schema)?.lease_idle()
+    }
+
+    async fn borrow_patiently(
+        &mut self,
+        destination: &mut Destination,
+        has_schema: bool,
+        start: Instant,
+    ) -> Result<Lease, SqlError> {
+        loop {
+            let endpoint = self.endpoint(*destination).cloned();
+            let endpoint = endpoint.ok_or_else(SqlError::no_writer)?;
             let insist = !matches!(destination, Destination::Reader(_));
             match self.borrow_from(&endpoint, has_schema, insist, start).await {
                 // While it waited, the reader may have been replaced by an older copy of itself.
@@ -355,7 +379,7 @@ impl Session {
                     self.last.redirected(NO_READER);
                     *destination = Destination::Writer;
                 }
-                Ok((lease, _)) => break lease,
+                Ok((lease, _)) => return Ok(lease),
                 Err(LeaseError::Closed) => self.follow_reload(destination),
                 Err(LeaseError::Killed) => return Err(SqlError::interrupted()),
                 Err(error) if insist => return Err(refusal(&endpoint, &error)),
@@ -365,20 +389,14 @@ impl Session {
                     *destination = Destination::Writer;
                 }
             }
-        };
-        self.handle.set_running(lease.origin(), lease.thread_id);
-        Ok(lease)
+        }
     }
 
-    fn endpoint(&self, destination: &Destination) -> Result<Arc<Endpoint>, SqlError> {
+    /// Where the destination is; `None` if there is no writer.
+    fn endpoint(&self, destination: Destination) -> Option<&Arc<Endpoint>> {
         match destination {
-            Destination::Reader(endpoint) => Ok(endpoint.clone()),
-            Destination::Held | Destination::Writer => self
-                .world
-                .snapshot
-                .writer
-                .clone()
-                .ok_or_else(SqlError::no_writer),
+            Destination::Reader(reader) => Some(&self.world.readers.get(reader)?.endpoint),
+            Destination::Held | Destination::Writer => self.world.snapshot.writer.as_ref(),
         }
     }
 
@@ -389,15 +407,18 @@ impl Session {
         self.pools.clear();
         if let Destination::Reader(_) = destination {
             *destination = match self.reader() {
-                Some((reader, standing))
-                    if self.has_seat(&reader.endpoint, standing.doubts())
-                        && self.mark_to_see().is_none_or(|mark| reader.has_seen(mark)) =>
-                {
-                    Destination::Reader(reader.endpoint.clone())
+                Some((reader, standing)) if self.may_go_on_at(reader, standing) => {
+                    Destination::Reader(reader)
                 }
                 _ => Destination::Writer,
             };
         }
+    }
+
+    fn may_go_on_at(&self, reader: usize, standing: Standing) -> bool {
+        let reader = &self.world.readers[reader];
+        self.has_seat(&reader.endpoint, standing.doubts())
+            && self.mark_to_see().is_none_or(|mark| reader.has_seen(mark))
     }
 
     /// A connection, and whether that took more than to take an idle one.
@@ -408,21 +429,14 @@ impl Session {
         insist: bool,
         start: Instant,
     ) -> Result<(Lease, bool), LeaseError> {
-        let identity = Arc::as_ptr(endpoint) as usize;
-        let known = self
-            .pools
-            .iter()
-            .position(|(id, schema, _)| (*id, *schema) == (identity, has_schema));
-        let index = match known {
-            Some(index) => index,
+        let pool = match self.known_pool(endpoint, has_schema) {
+            Some(pool) => pool.clone(),
             None => {
                 let pool = self.pool(endpoint, has_schema);
-                self.pools.push((identity, has_schema, pool));
-                self.pools.len() - 1
+                let identity = Arc::as_ptr(endpoint) as usize;
+                self.pools.push((identity, has_schema, pool.clone()));
+                pool
             }
-        };
-        let Some((_, _, pool)) = self.pools.get(index) else {
-            return Err(LeaseError::Closed);
         };
         if let Some(lease) = pool.lease_idle() {
             return Ok((lease, false));
@@ -432,13 +446,19 @@ impl Session {
             // The other half is for the writer, which answers in the reader's place.
             patience /= 2;
         }
-        // Boxed, so that a statement that finds a connection does not carry the room for waiting.
-        let waiting = Box::pin(pool.lease(patience, insist, start));
         let lease = tokio::select! {
-            lease = waiting => lease?,
+            lease = pool.lease(patience, insist, start) => lease?,
             () = self.handle.killed() => return Err(LeaseError::Killed),
         };
         Ok((lease, true))
+    }
+
+    /// The pool, if the session has used it in this world.
+    fn known_pool(&self, endpoint: &Arc<Endpoint>, has_schema: bool) -> Option<&Pool> {
+        let wanted = (Arc::as_ptr(endpoint) as usize, has_schema);
+        let mut pools = self.pools.iter();
+        let known = pools.find(|(identity, schema, _)| (*identity, *schema) == wanted);
+        known.map(|(_, _, pool)| pool)
     }
 
     fn pool(&self, endpoint: &Arc<Endpoint>, has_schema: bool) -> Pool {

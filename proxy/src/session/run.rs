@@ -308,7 +308,7 @@ impl Session {
         });
         metrics
             .seconds(role)
-            .observe(self.last.duration.as_secs_f64());
+            .observe(self.last.duration);
     }
 
     /// Tells the client that its statement has no answer.

@@ -130,7 +130,7 @@ impl Session {
         let mark = self.mark_to_see()?;
         let has_seen = self
             .reader()
-            .is_some_and(|(reader, _)| reader.has_seen(mark));
+            .is_some_and(|(reader, _)| self.world.readers[reader].has_seen(mark));
         (!has_seen).then(|| self.shared.ledger.since(mark).as_secs_f64())
     }
 

@@ -1,12 +1,9 @@
 //! Old states that a user's sessions may read while the writer cannot be reached:
 //! `stale_reads = "when_writer_is_down"`.
 
-use std::sync::Arc;
-
 use super::Session;
 use super::lending::Destination;
 use crate::config::StaleReads;
-use crate::consistency::Reader;
 use crate::routing::{self, Transaction, View};
 use crate::sql::{Hints, Kind, Place, Plan};
 
@@ -33,7 +30,7 @@ impl Session {
     /// the reader instead. It does at once if the writer is known to be down: there then.
     pub(super) fn settle_for_stale(
         &mut self,
-        reader: Option<&Arc<Reader>>,
+        reader: Option<usize>,
         plan: &Plan,
         hints: &Hints,
     ) -> Option<Destination> {
@@ -71,7 +68,7 @@ impl Session {
         let (reader, _) = self.reader()?;
         self.staleness = Staleness::Accepted;
         self.last.made_do_with_reader();
-        Some(Destination::Reader(reader.endpoint.clone()))
+        Some(Destination::Reader(reader))
     }
 
     /// Whether the client has to be warned of what this statement shows.

@@ -172,6 +172,7 @@ impl Session {
             pin.told = None;
         }
         if let (Some((reader, _)), Some(pin)) = (self.reader(), &self.mark) {
+            let reader = &self.world.readers[reader];
             let patience = PROMPT.min(self.world.config.consistency.max_wait);
             reader.wait(pin.mark, None, patience).await;
         }

@@ -2,20 +2,21 @@
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::dialect::Dialect;
 use super::digest::{self, Digest};
 use super::hint::Hints;
 use super::plan::{Holds, Place, Plan};
 use super::{script, shape};
+use crate::per_thread::PerThread;
 
 /// Plans by digest and dialect, bounded in number. Cheap to share behind an `Arc`.
 #[derive(Debug)]
 pub struct PlanCache {
     plans: quick_cache::sync::Cache<PlanKey, Arc<Plan>>,
     /// The same by the shape of a text, for texts that need no scan.
-    shapes: quick_cache::sync::Cache<Box<[u8]>, Planned>,
+    shapes: PerThread<Mutex<Shapes>>,
     /// Makes this cache's digests its own: nobody can make up a statement that is found under
     /// another statement's digest.
     seed: u64,
@@ -44,12 +45,57 @@ pub struct Planned {
     pub statements: usize,
 }
 
+/// So many shapes each thread keeps.
+const PLACES: usize = 1024;
+
+/// Plans by the shape of a text, each in the one place that its shape has.
+#[derive(Debug)]
+struct Shapes {
+    /// Where shapes are written.
+    buffer: Box<[u8; shape::LONGEST]>,
+    places: Box<[Option<Known>]>,
+}
+
+#[derive(Debug)]
+struct Known {
+    shape: Box<[u8]>,
+    planned: Planned,
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self {
+            buffer: Box::new([0; shape::LONGEST]),
+            places: std::iter::repeat_with(|| None).take(PLACES).collect(),
+        }
+    }
+}
+
+impl Known {
+    fn new(shape: &[u8], planned: &Planned) -> Self {
+        let planned = Planned {
+            is_known: true,
+            // The thread's own, whose count no other thread changes.
+            plan: Arc::new(Plan::clone(&planned.plan)),
+            ..planned.clone()
+        };
+        Self {
+            shape: shape.into(),
+            planned,
+        }
+    }
+}
+
+fn lock(shapes: &Mutex<Shapes>) -> MutexGuard<'_, Shapes> {
+    shapes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl PlanCache {
     /// A cache of at most about `capacity` plans.
     pub fn new(capacity: usize) -> PlanCache {
         PlanCache {
             plans: quick_cache::sync::Cache::new(capacity),
-            shapes: quick_cache::sync::Cache::new(capacity),
+            shapes: PerThread::default(),
             seed: RandomState::new().hash_one(capacity),
         }
     }
@@ -57,20 +103,20 @@ impl PlanCache {
     /// The plan of a packet's SQL. `multi_statements` tells whether the client may send several
     /// statements in one packet.
     pub fn plan(&self, sql: &[u8], dialect: Dialect, multi_statements: bool) -> Planned {
-        let mut buffer = [0; shape::LONGEST];
-        let shape = shape::of(sql, dialect, multi_statements, &mut buffer);
-        if let Some(planned) = shape.and_then(|shape| self.shapes.get(shape)) {
-            return planned;
+        let mut shapes = lock(self.shapes.own());
+        let Shapes { buffer, places } = &mut *shapes;
+        let shape = shape::of(sql, dialect, multi_statements, buffer);
+        let place = shape.and_then(|shape| places.get_mut(digest::hash(shape) % PLACES));
+        if let (Some(shape), Some(Some(known))) = (shape, place.as_deref())
+            && *known.shape == *shape
+        {
+            return known.planned.clone();
         }
         let (planned, do_literals_decide) = self.plan_scanned(sql, dialect, multi_statements);
-        if let Some(shape) = shape
+        if let (Some(shape), Some(place)) = (shape, place)
             && !do_literals_decide
         {
-            let known = Planned {
-                is_known: true,
-                ..planned.clone()
-            };
-            self.shapes.insert(shape.into(), known);
+            *place = Some(Known::new(shape, &planned));
         }
         planned
     }
@@ -136,7 +182,9 @@ impl PlanCache {
         let plan = Arc::new(plan);
         self.plans.insert(planned.key, Arc::clone(&plan));
         // Where one is put back by somebody who has just looked it up, it is found out once more.
-        self.shapes.clear();
+        for shapes in self.shapes.all() {
+            lock(shapes).places.fill_with(|| None);
+        }
         Planned {
             plan,
             ..planned.clone()

@@ -505,6 +505,13 @@ mod tag {
     pub(super) const GAP: u8 = 19;
 }
 
+/// A hash of bytes, for tables that live as long as the process.
+pub(super) fn hash(bytes: &[u8]) -> usize {
+    let mut hash = Hash::new(0);
+    hash.add(tag::RAW, bytes);
+    hash.finish() as usize
+}
+
 /// Two lanes of folded multiplication.
 #[derive(Clone, Copy)]
 struct Hash {

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::busy::BusyCounter;
 use super::SECONDS;
 
 /// Labels as prometheus-client wants them.
@@ -42,6 +43,8 @@ pub struct By<L, M> {
 
 /// A counter for each value of a label.
 pub type CounterBy<L> = By<L, Counter>;
+/// The same of what happens with every statement.
+pub type BusyCounterBy<L> = By<L, BusyCounter>;
 /// A gauge for each value of a label.
 pub type GaugeBy<L> = By<L, Gauge>;
 
@@ -54,6 +57,18 @@ impl<L: Label> CounterBy<L> {
     /// Adds `n`.
     pub fn add(&self, value: L, n: u64) {
         self.of_value(value).inc_by(n);
+    }
+
+    /// How many there were.
+    pub fn get(&self, value: L) -> u64 {
+        self.of_value(value).get()
+    }
+}
+
+impl<L: Label> BusyCounterBy<L> {
+    /// Adds one.
+    pub fn inc(&self, value: L) {
+        self.of_value(value).inc();
     }
 
     /// How many there were.

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::busy::BusyCounter;
 use super::by_label::{CounterBy, Histograms, Label, Labels, histogram_for, histograms};
 use super::label;
 
@@ -48,7 +49,7 @@ pub struct EndpointMetrics {
     /// How long ago, in seconds, the newest moment was that this reader is known to show.
     pub seen_through_age_seconds: Gauge<f64, AtomicU64>,
     /// Statements sent to it.
-    pub statements: Counter,
+    pub statements: BusyCounter,
     /// Backend connections open now, borrowed or idle.
     pub open: Gauge,
     /// Backend connections lent to a session now.
@@ -74,7 +75,7 @@ pub struct EndpointMetrics {
 pub(super) struct EndpointFamilies {
     up: Family<Labels, Gauge>,
     seen_through_age: Family<Labels, Gauge<f64, AtomicU64>>,
-    statements: Family<Labels, Counter>,
+    statements: Family<Labels, BusyCounter>,
     open: Family<Labels, Gauge>,
     in_use: Family<Labels, Gauge>,
     created: Family<Labels, Counter>,

@@ -6,6 +6,7 @@
 //!
 //! Names are in Prometheus's manner: `isthmus_` first, `_total` after counters, units in full.
 
+mod busy;
 mod by_label;
 mod endpoint;
 mod held;
@@ -16,16 +17,19 @@ mod tests;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
-pub use by_label::{By, CounterBy, GaugeBy, Label};
+pub use busy::{BusyCounter, BusyHistogram};
+pub use by_label::{BusyCounterBy, By, CounterBy, GaugeBy, Label};
 pub use endpoint::{CloseReason, Direction, EndpointMetrics};
 pub use held::Held;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::config::Role;
 use crate::sql::Holds;
+use by_label::Labels;
 use endpoint::EndpointFamilies;
 
 /// From a tenth of a millisecond (a reader next door) to the patience of a client; dense around
@@ -55,7 +59,7 @@ pub struct Metrics {
     /// Reloads of the configuration.
     pub reloads: CounterBy<ReloadOutcome>,
     /// Look-ups in the plan cache.
-    pub plan_cache: CounterBy<CacheOutcome>,
+    pub plan_cache: BusyCounterBy<CacheOutcome>,
 }
 
 /// Client connections.
@@ -73,12 +77,12 @@ pub struct ClientMetrics {
 #[derive(Debug, Clone)]
 pub struct StatementMetrics {
     /// By where they went.
-    pub routed: CounterBy<Route>,
+    pub routed: BusyCounterBy<Route>,
     /// From the last byte of the statement received to the last byte of the response sent, in
     /// seconds, for statements that went to a reader.
-    pub reader_seconds: Histogram,
+    pub reader_seconds: BusyHistogram,
     /// The same for statements that went to the writer.
-    pub writer_seconds: Histogram,
+    pub writer_seconds: BusyHistogram,
 }
 
 impl StatementMetrics {
@@ -88,7 +92,7 @@ impl StatementMetrics {
     }
 
     /// The latency of statements that went to an endpoint of this role.
-    pub fn seconds(&self, role: Role) -> &Histogram {
+    pub fn seconds(&self, role: Role) -> &BusyHistogram {
         match role {
             Role::Reader => &self.reader_seconds,
             Role::Writer => &self.writer_seconds,
@@ -287,7 +291,7 @@ impl Metrics {
             "reloads",
             "Attempts to apply a changed configuration",
         );
-        let plan_cache = CounterBy::register(
+        let plan_cache = BusyCounterBy::register(
             &mut registry,
             "plan_cache_lookups",
             "Statements looked up in the plan cache",
@@ -397,17 +401,23 @@ impl ClientMetrics {
 
 impl StatementMetrics {
     fn register(registry: &mut Registry) -> Self {
-        let routed = CounterBy::register(registry, "statements", "Statements, by where they went");
-        let seconds = by_label::histograms(
-            registry,
+        let routed =
+            BusyCounterBy::register(registry, "statements", "Statements, by where they went");
+        let seconds = Family::<Labels, BusyHistogram>::default();
+        registry.register_with_unit(
             "statement_duration",
             "From the last byte of a statement received to the last byte of its response sent, \
              by the role of the endpoint that answered",
+            Unit::Seconds,
+            seconds.clone(),
         );
+        let of_role = |role: Role| {
+            seconds.get_or_create_owned(&vec![("role", role.as_str().to_owned())])
+        };
         Self {
             routed,
-            reader_seconds: by_label::histogram_for(&seconds, "role", Role::Reader.as_str()),
-            writer_seconds: by_label::histogram_for(&seconds, "role", Role::Writer.as_str()),
+            reader_seconds: of_role(Role::Reader),
+            writer_seconds: of_role(Role::Writer),
         }
     }
 }
