@@ -10,7 +10,7 @@ use mysql_async::prelude::Queryable;
 use super::aurora::Instance;
 use super::position::{Position, Scale};
 use super::reader::Choice;
-use super::{GtidSet, Heartbeat, Ledger, RETRY_PAUSE, Reader, in_time, read_gtids};
+use super::{GtidSet, Heartbeat, Ledger, RETRY_PAUSE, Reader, in_time};
 use crate::config::{Consistency, Credentials, Source};
 use crate::topology::{Endpoint, QueryError, connect, guarded};
 
@@ -223,15 +223,22 @@ impl Follower {
                 "SELECT @@global.gtid_executed",
             )
         };
-        let wait = format!("SELECT {function}('{}', {WAIT_SECONDS})", set.to_sql());
-        let waited: Option<Option<i64>> = in_time(connection.query_first(wait)).await?;
-        if waited.flatten() == Some(0) {
+        let questions = format!(
+            "SELECT {function}('{}', {WAIT_SECONDS}); {executed}",
+            set.to_sql()
+        );
+        let mut answers = in_time(connection.query_iter(questions)).await?;
+        let waited: Vec<Option<i64>> = in_time(answers.collect()).await?;
+        if waited == [Some(0)] {
             self.ledger.reached(&self.reader, doubts, wanted);
         }
-        let parse = |text: &str| GtidSet::parse(text, is_mariadb);
-        let executed = read_gtids(connection, executed, parse).await?;
+        let executed: Vec<String> = in_time(answers.collect()).await?;
+        let executed = GtidSet::parse(&executed.concat(), is_mariadb);
+        let executed = executed.map_err(|error| mysql_async::Error::Other(Box::new(error)))?;
         let position = Position::Gtids(executed);
         self.ledger.reached(&self.reader, doubts, &position);
+        // Where many write, one question answers for several.
+        tokio::time::sleep(PAUSES.0).await;
         Ok(())
     }
 
