@@ -272,7 +272,10 @@ impl Ledger {
             }
             // What the writer has lost holds up the others: where the oldest is there, none is lost
             // that would have to be found by now.
-            let oldest = queue.entries.front().and_then(|entry| entry.position.as_ref());
+            let oldest = queue
+                .entries
+                .front()
+                .and_then(|entry| entry.position.as_ref());
             let is_lost = oldest.is_some_and(|known| !position.contains(known));
             let entries = queue.entries.iter_mut();
             for entry in entries.take_while(|entry| entry.last <= sampled) {

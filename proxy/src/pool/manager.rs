@@ -128,7 +128,9 @@ impl Manager {
     }
 
     async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Box<Connection>, ConnectError> {
-        let server = self.origin.endpoint
+        let server = self
+            .origin
+            .endpoint
             .learn(&self.monitor)
             .await
             .map_err(|e| self.not_learnt(e))?;

@@ -299,7 +299,11 @@ impl Pools {
             kind: kind.clone(),
             has_schema: false,
         };
-        let family = self.pool(config, endpoint, login, key).origin.family.clone();
+        let family = self
+            .pool(config, endpoint, login, key)
+            .origin
+            .family
+            .clone();
         family.stock.note(kind);
         family.keep_ready();
     }

@@ -306,9 +306,7 @@ impl Session {
             (_, Role::Writer) => Route::Writer,
             (_, Role::Reader) => Route::Reader,
         });
-        metrics
-            .seconds(role)
-            .observe(self.last.duration);
+        metrics.seconds(role).observe(self.last.duration);
     }
 
     /// Tells the client that its statement has no answer.

@@ -12,8 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::busy::BusyCounter;
 use super::SECONDS;
+use super::busy::BusyCounter;
 
 /// Labels as prometheus-client wants them.
 pub(super) type Labels = Vec<(&'static str, String)>;

@@ -22,9 +22,9 @@ pub use by_label::{BusyCounterBy, By, CounterBy, GaugeBy, Label};
 pub use endpoint::{CloseReason, Direction, EndpointMetrics};
 pub use held::Held;
 pub use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::config::Role;
@@ -411,9 +411,8 @@ impl StatementMetrics {
             Unit::Seconds,
             seconds.clone(),
         );
-        let of_role = |role: Role| {
-            seconds.get_or_create_owned(&vec![("role", role.as_str().to_owned())])
-        };
+        let of_role =
+            |role: Role| seconds.get_or_create_owned(&vec![("role", role.as_str().to_owned())]);
         Self {
             routed,
             reader_seconds: of_role(Role::Reader),

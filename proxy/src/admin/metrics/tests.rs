@@ -10,7 +10,10 @@ fn handles_count_in_the_registry() {
     metrics.clients.accepted.inc();
     metrics.clients.refused.inc(RefuseReason::TooMany);
     metrics.statements.routed.inc(Route::Reader);
-    metrics.statements.seconds(Role::Writer).observe(Duration::from_millis(200));
+    metrics
+        .statements
+        .seconds(Role::Writer)
+        .observe(Duration::from_millis(200));
     metrics.consistency.waits.inc(WaitOutcome::TimedOut);
     let virginia = metrics.endpoint("virginia");
     virginia.up.set(1);
