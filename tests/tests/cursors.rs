@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use isthmus_lab::Flavor;
+use std::time::Duration;
+
+use isthmus_lab::{Flavor, Options};
 use isthmus_protocol::command::Command;
-use isthmus_tests::rig::{Rig, WHERE};
+use isthmus_tests::rig::{Rig, WHERE, dedicated, until};
 use isthmus_tests::wire::{Answer, Client};
 
 const READ: &str = "SELECT CONCAT(name, n) FROM sign.post, t ORDER BY n";
@@ -99,6 +101,37 @@ async fn a_cursor_has_a_connection_of_its_own(flavor: Flavor) {
     client.query("ROLLBACK").await.unwrap().expect_ok();
 }
 
+async fn a_cursor_shows_what_was_written(flavor: Flavor) {
+    let options = Options {
+        flavor,
+        ..Options::default()
+    };
+    let overlay = "[consistency]\non_stale = \"wait\"\nmax_wait = \"200ms\"";
+    let rig = Rig::start_on(dedicated(options).await, overlay).await;
+    rig.prepare_data(&["CREATE TABLE t (n INT)", "INSERT INTO t VALUES (1)"])
+        .await;
+    let mut client = rig.wire().await;
+    let id = client.prepare(READ).await;
+    rig.lab.stop_replication().await.unwrap();
+    for far in [0, 20] {
+        rig.reader.set_round_trip(Duration::from_millis(far));
+        client
+            .query("UPDATE t SET n = n + 1")
+            .await
+            .unwrap()
+            .expect_ok();
+        open(&mut client, id).await.expect_ok();
+        let expected = format!("writer{}", 2 + far / 20);
+        assert_eq!(fetch(&mut client, id, 9).await.unwrap(), [expected]);
+    }
+    rig.lab.start_replication().await.unwrap();
+    until("the reader answers", async || {
+        open(&mut client, id).await.expect_ok();
+        fetch(&mut client, id, 9).await.unwrap() == ["reader3"]
+    })
+    .await;
+}
+
 async fn closed_cursors_leave_nothing(flavor: Flavor) {
     let rig = started(flavor, 2).await;
     for way in ["close", "reset", "again", "connection", "gone"] {
@@ -181,6 +214,7 @@ async fn many_cursors_are_bounded(flavor: Flavor) {
 
 isthmus_tests::on_both! {
     a_cursor_has_a_connection_of_its_own
+    a_cursor_shows_what_was_written
     closed_cursors_leave_nothing
     many_cursors_are_bounded
 }

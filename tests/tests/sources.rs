@@ -146,6 +146,33 @@ async fn many_sessions_share_a_heartbeat() {
 }
 
 #[tokio::test]
+async fn rows_of_proxies_that_are_gone_are_removed() {
+    let lab = without_gtids().await;
+    let rig = Rig::start_on(lab.clone(), "").await;
+    rig.set_up_heartbeat().await;
+    lab.writer()
+        .execute(
+            "INSERT INTO isthmus.heartbeat VALUES ('gone', 1, UTC_TIMESTAMP() - INTERVAL 25 HOUR), \
+             ('idle', 1, UTC_TIMESTAMP() - INTERVAL 23 HOUR)",
+        )
+        .await
+        .unwrap();
+    let rig = Rig::start_on(lab.clone(), "[consistency]\nsource = \"heartbeat\"").await;
+    rig.prepare_data(&["CREATE TABLE r (id INT PRIMARY KEY, n INT)"])
+        .await;
+    let mut conn = rig.connect().await;
+    conn.query_drop("INSERT INTO r VALUES (1, 1)")
+        .await
+        .unwrap();
+    until("only what is gone has been removed", async || {
+        let known = "SELECT proxy FROM isthmus.heartbeat WHERE proxy IN ('gone', 'idle')";
+        let known: Vec<String> = lab.writer().query(known).await.unwrap();
+        known == ["idle"]
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn without_its_table_a_heartbeat_proves_nothing() {
     let lab = dedicated(Options::default()).await;
     let overlay = "[consistency]\nsource = \"heartbeat\"\non_stale = \"writer\"";

@@ -289,6 +289,7 @@ impl Session {
             Way::Clear => Ok(Ok(after)),
             Way::TooEarly => {
                 let is_at_rest = front.is_only_a_wait()
+                    && !work.opens_cursor()
                     && skip_untimely(lease, work, after, ahead.followups).await?;
                 Ok(Err(Outcome::TooEarly { is_at_rest }))
             }
