@@ -12,11 +12,13 @@ pub mod aurora;
 pub mod beside;
 pub mod checker;
 mod config;
+mod garbling;
 pub mod rig;
 mod stage;
 pub mod wire;
 
 pub use config::{Table, config, set};
+pub use garbling::garbling;
 pub use stage::{Answered, Stage, connect, shared_stage};
 
 /// Makes two tests of each function, one for each flavor, which get the

@@ -537,12 +537,20 @@ impl Client {
     /// # Errors
     /// `TimedOut`.
     pub async fn closed(&mut self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        match in_time(self.stream.read_to_end(&mut bytes)).await {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(error),
-            // A reset closes too, and so does a TLS connection that ends without a goodbye.
-            _ => Ok(bytes),
-        }
+        closed(&mut self.stream).await
+    }
+}
+
+/// As [`Client::closed`], of a connection over which nobody has been greeted.
+///
+/// # Errors
+/// `TimedOut`.
+pub async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match in_time(stream.read_to_end(&mut bytes)).await {
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(error),
+        // A reset closes too, and so does a TLS connection that ends without a goodbye.
+        _ => Ok(bytes),
     }
 }
 

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use isthmus_lab::{Flavor, Process, proxy_binary};
+use isthmus_lab::{Direction, Flavor, Process, proxy_binary};
+use isthmus_tests::garbling;
 use isthmus_tests::rig::{Blueprint, PASSWORD, PATIENCE, Rig, WHERE, code, shared, until};
 use isthmus_tests::wire::{Answer, Client, Packet, query_payload};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 const ON_WRITER: &str = "/* isthmus:writer */ ";
 
@@ -464,38 +463,16 @@ async fn without_a_reader_the_writer_answers() {
 
 /// Relays to a server, and spoils what it answers as long as it is told to.
 async fn spoiler(target: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let is_spoiling = Arc::new(AtomicBool::new(false));
     let flag = is_spoiling.clone();
-    tokio::spawn(async move {
-        loop {
-            let (client, _) = listener.accept().await.unwrap();
-            let flag = flag.clone();
-            tokio::spawn(async move {
-                let server = TcpStream::connect(target).await.unwrap();
-                let (mut from_client, mut to_client) = client.into_split();
-                let (mut from_server, mut to_server) = server.into_split();
-                tokio::spawn(
-                    async move { tokio::io::copy(&mut from_client, &mut to_server).await },
-                );
-                let mut bytes = vec![0; 64 * 1024];
-                while let Ok(n) = from_server.read(&mut bytes).await
-                    && n > 0
-                {
-                    if flag.load(Ordering::Relaxed) {
-                        bytes[..n]
-                            .iter_mut()
-                            .for_each(|byte| *byte = byte.wrapping_mul(167) ^ 0x5A);
-                    }
-                    if to_client.write_all(&bytes[..n]).await.is_err() {
-                        return;
-                    }
-                }
-            });
+    let address = garbling(target, move |direction, bytes| {
+        if direction == Direction::ToClient && flag.load(Ordering::Relaxed) {
+            for byte in bytes {
+                *byte = byte.wrapping_mul(167) ^ 0x5A;
+            }
         }
     });
-    (address, is_spoiling)
+    (address.await, is_spoiling)
 }
 
 #[tokio::test]
