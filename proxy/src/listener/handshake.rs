@@ -128,12 +128,17 @@ impl Conversation {
 
     /// Receives one payload.
     pub(super) async fn receive(&mut self) -> Result<Vec<u8>, Refused> {
-        let (sequence, payload) = self.stream.read_packet_exactly(LIMIT).await?;
-        if sequence != self.sequence {
+        let header = self.stream.read_header_exactly().await?;
+        // What speaks another protocol is most often found here.
+        if header.sequence != self.sequence {
             return Err(Refused::Told(SqlError::out_of_order()));
         }
-        self.sequence = sequence.wrapping_add(1);
-        Ok(payload)
+        self.sequence = header.sequence.wrapping_add(1);
+        if header.length > LIMIT {
+            let what = format!("a packet of {} bytes", header.length);
+            return Err(Refused::Told(bad_handshake(&what)));
+        }
+        Ok(self.stream.read_payload_exactly(header).await?)
     }
 
     /// Sends one payload.

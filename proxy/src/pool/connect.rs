@@ -201,9 +201,16 @@ struct Dialogue {
 
 impl Dialogue {
     async fn receive(&mut self) -> io::Result<Vec<u8>> {
-        let (sequence, payload) = self.stream.read_packet_exactly(HANDSHAKE_LIMIT).await?;
-        self.sequence = sequence.wrapping_add(1);
-        Ok(payload)
+        let header = self.stream.read_header_exactly().await?;
+        if header.length > HANDSHAKE_LIMIT {
+            let message = format!(
+                "a packet of {} bytes where at most {HANDSHAKE_LIMIT} are expected",
+                header.length
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        self.sequence = header.sequence.wrapping_add(1);
+        self.stream.read_payload_exactly(header).await
     }
 
     async fn send(&mut self, payload: &[u8]) -> io::Result<()> {

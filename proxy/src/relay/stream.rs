@@ -209,27 +209,19 @@ impl Stream {
         }
     }
 
-    /// Reads exactly one packet of at most `limit` bytes, never further: for handshakes, where the
-    /// bytes that follow may belong to TLS. Returns its sequence id and payload.
-    ///
-    /// # Errors
-    /// `InvalidData` for a longer packet, and what the connection fails with.
-    pub async fn read_packet_exactly(&mut self, limit: usize) -> io::Result<(u8, Vec<u8>)> {
+    /// Reads exactly the header of a packet, never further: for handshakes, where the bytes that
+    /// follow may belong to TLS.
+    pub async fn read_header_exactly(&mut self) -> io::Result<Header> {
         let mut head = [0; packet::HEADER_LEN];
         self.read_exact(&mut head).await?;
-        let header = Header::parse(&head).ok_or(io::ErrorKind::InvalidData)?;
-        if header.length > limit {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!(
-                    "a packet of {} bytes where at most {limit} are expected",
-                    header.length
-                ),
-            ));
-        }
+        Header::parse(&head).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Reads exactly the payload that the header promises, whose length the caller has looked at.
+    pub async fn read_payload_exactly(&mut self, header: Header) -> io::Result<Vec<u8>> {
         let mut payload = vec![0; header.length];
         self.read_exact(&mut payload).await?;
-        Ok((header.sequence, payload))
+        Ok(payload)
     }
 
     async fn read_exact(&mut self, out: &mut [u8]) -> io::Result<()> {

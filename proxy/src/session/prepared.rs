@@ -28,6 +28,11 @@ const LAST: u32 = u32::MAX;
 /// The type of a parameter that is NULL: MYSQL_TYPE_NULL.
 const NULL_TYPE: u8 = 0x06;
 
+/// What every COM_STMT_EXECUTE has: the statement's id, flags and a count of iterations.
+const EXECUTE_HEAD: usize = 9;
+/// What every COM_STMT_FETCH has: the statement's id and the number of rows.
+const FETCH_HEAD: usize = 8;
+
 impl Session {
     /// COM_STMT_PREPARE, where the statement would run, for its parameters and columns.
     pub(super) async fn prepare(&mut self, framed: &[u8], sql: &[u8]) -> io::Result<Flow> {
@@ -184,9 +189,9 @@ impl Session {
 
     /// COM_STMT_EXECUTE.
     pub(super) async fn execute(&mut self, payload: &[u8]) -> io::Result<Flow> {
-        let id = payload.get(1..).and_then(|body| self.statement_id(body));
-        let Some(id) = id else {
-            return self.no_statement_id("COM_STMT_EXECUTE").await;
+        let body = payload.get(1..).filter(|body| body.len() >= EXECUTE_HEAD);
+        let Some(id) = body.and_then(|body| self.statement_id(body)) else {
+            return self.too_short("COM_STMT_EXECUTE").await;
         };
         // Taken out while it runs, since running it borrows the session.
         let Some(mut entry) = self.statements.remove(&id) else {
@@ -332,7 +337,7 @@ impl Session {
     /// COM_STMT_RESET: forgets long data and closes the cursor.
     pub(super) async fn reset_statement(&mut self, body: &[u8]) -> io::Result<Flow> {
         let Some(id) = self.statement_id(body) else {
-            return self.no_statement_id("COM_STMT_RESET").await;
+            return self.too_short("COM_STMT_RESET").await;
         };
         let Some(entry) = self.statements.get_mut(&id) else {
             return self.unknown_statement(id, "reset").await;
@@ -398,8 +403,9 @@ impl Session {
 
     /// COM_STMT_FETCH: more rows of the open cursor, from the connection that has it.
     pub(super) async fn fetch(&mut self, framed: &[u8], body: &[u8]) -> io::Result<Flow> {
-        let Some(id) = self.statement_id(body) else {
-            return self.no_statement_id("COM_STMT_FETCH").await;
+        let whole = Some(body).filter(|body| body.len() >= FETCH_HEAD);
+        let Some(id) = whole.and_then(|body| self.statement_id(body)) else {
+            return self.too_short("COM_STMT_FETCH").await;
         };
         if let Some(flow) = self.fetch_own(framed, id).await? {
             return Ok(flow);
@@ -430,8 +436,8 @@ impl Session {
         self.run_statement(work, &statement.planned).await
     }
 
-    async fn no_statement_id(&mut self, command: &str) -> io::Result<Flow> {
-        let error = SqlError::malformed(&format!("{command} without a statement id"));
+    async fn too_short(&mut self, command: &str) -> io::Result<Flow> {
+        let error = SqlError::malformed(&format!("{command} without all that it begins with"));
         self.client.send_error(&error).await?;
         Ok(Flow::Continue)
     }

@@ -196,6 +196,19 @@ async fn malformed_commands() {
             "{rest:?}: {answer:?}"
         );
     }
+    for length in 1..10 {
+        // Whether there is such a statement does not matter yet.
+        for id in [&id[..], &[0xEE; 4]] {
+            let execution = [&[0x17], id, &[0, 1, 0, 0, 0]].concat();
+            let answer = client.command(&execution[..length]).await.unwrap();
+            assert_eq!(answer.code(), 1835, "{length} bytes");
+        }
+    }
+    for length in 1..9 {
+        let fetch = [&[0x1C], &id[..], &[1, 0, 0, 0]].concat();
+        let answer = client.command(&fetch[..length]).await.unwrap();
+        assert_eq!(answer.code(), 1835, "{length} bytes");
+    }
     let whole = [&header[..], b"\x00\x01\x08\x00\x07\0\0\0\0\0\0\0"].concat();
     assert!(matches!(
         client.command(&whole).await.unwrap(),
@@ -233,10 +246,14 @@ async fn packets_out_of_order() {
             "{nonsense:?}: {answer:?}"
         );
     }
-    // One that says that it is longer than any login.
-    let mut client = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
-    client.send_raw(&[0xFF, 0xFF, 0xFE, 1, 0, 0]).await.unwrap();
-    client.closed().await.unwrap();
+    // One that says that it is longer than any login, and one that speaks another protocol.
+    let http = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for (nonsense, code) in [(&[0xFF, 0xFF, 0xFE, 1, 0, 0][..], 1043), (http, 1156)] {
+        let mut client = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
+        client.send_raw(nonsense).await.unwrap();
+        assert_eq!(client.answer().await.unwrap().code(), code);
+        client.closed().await.unwrap();
+    }
     // And one that never says what it wants.
     let rig = Rig::start(Flavor::Mysql, "[timeouts]\nhandshake = \"500ms\"").await;
     let mut client = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
