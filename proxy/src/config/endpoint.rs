@@ -59,7 +59,7 @@ impl Role {
 pub(super) struct RawEndpoint {
     #[serde(deserialize_with = "name")]
     name: Spanned<String>,
-    address: Address,
+    pub(super) address: Spanned<Address>,
     #[serde(deserialize_with = "name")]
     region: Spanned<String>,
     role: Spanned<Role>,
@@ -90,7 +90,7 @@ pub(super) fn resolve_endpoints(
         .map(|endpoint| {
             Ok(Endpoint {
                 name: endpoint.name.into_inner(),
-                address: endpoint.address,
+                address: endpoint.address.into_inner(),
                 region: endpoint.region.into_inner(),
                 role: endpoint.role.into_inner(),
                 tls: match endpoint.tls {

@@ -12,7 +12,7 @@ use super::error::Fault;
 use super::listen::RawListen;
 use super::monitor::RawMonitor;
 use super::name::name;
-use super::sockets::check_apart;
+use super::sockets::{check_apart, check_no_loop};
 use super::tls::{RawServerTls, resolve_server_tls};
 use super::user::{RawUser, resolve_users};
 use super::{
@@ -66,6 +66,7 @@ impl RawConfig {
     /// paths start.
     pub(super) fn resolve(self, folder: &Path) -> Result<Config, Fault> {
         check_apart(&self.listen, &self.admin)?;
+        check_no_loop(&self.listen, &self.endpoints)?;
         let listen = self.listen.resolve(folder)?;
         let users = resolve_users(self.users, &listen, folder)?;
         let server_tls = match self.server_tls {

@@ -1,9 +1,11 @@
-//! That no two sockets of the proxy want the same address.
+//! That no two sockets of the proxy want the same address, and that no endpoint is the proxy itself.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
+use super::address::Address;
 use super::admin::RawAdmin;
+use super::endpoint::RawEndpoint;
 use super::error::Fault;
 use super::listen::RawListen;
 
@@ -36,6 +38,35 @@ pub(super) fn check_apart(listen: &RawListen, admin: &RawAdmin) -> Result<(), Fa
         sockets.push(socket);
     }
     Ok(())
+}
+
+/// Checks that no endpoint is where clients are listened to: the proxy would be its own client
+/// until it has no connection left. Names are not looked up.
+pub(super) fn check_no_loop(listen: &RawListen, endpoints: &[RawEndpoint]) -> Result<(), Fault> {
+    for endpoint in endpoints {
+        let mut addresses = listen.addresses.get_ref().iter();
+        let own = addresses.find(|own| leads_to(endpoint.address.get_ref(), own.get_ref().0));
+        if let Some(own) = own {
+            let message = format!(
+                "the proxy itself listens there (\"{}\" in listen.addresses); write the address \
+                 of the server",
+                own.get_ref().0
+            );
+            return Err(Fault::new(endpoint.address.span(), message));
+        }
+    }
+    Ok(())
+}
+
+fn leads_to(endpoint: &Address, own: SocketAddr) -> bool {
+    let is_own = |ip: IpAddr| ip == own.ip() || own.ip().is_unspecified() && ip.is_loopback();
+    let is_here = match endpoint.host.parse() {
+        Ok(ip) => is_own(ip),
+        Err(_) => {
+            endpoint.host == "localhost" && (own.ip().is_loopback() || own.ip().is_unspecified())
+        }
+    };
+    endpoint.port == own.port() && is_here
 }
 
 /// Whether the system lets only one of them listen. `[::]` may leave IPv4 to others, as the system

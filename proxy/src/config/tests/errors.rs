@@ -221,6 +221,21 @@ fn parts_must_fit_each_other() {
         "[listen]\naddresses = [⟨\"0.0.0.0:9306\"]",
         "\"127.0.0.1:9306\" (admin.address) is taken by \"0.0.0.0:9306\"",
     );
+    for (own, endpoint) in [
+        ("127.0.0.1:3307", "127.0.0.1:3307"),
+        ("127.0.0.1:3307", "localhost:3307"),
+        ("0.0.0.0:3307", "127.0.0.1:3307"),
+        ("[::1]:3307", "[::1]:3307"),
+        ("10.0.0.1:3306", "10.0.0.1"),
+    ] {
+        refuses(
+            &format!(
+                "[listen]\naddresses = [\"{own}\"]\n[[endpoints]]\nname = \"a\"\nregion = \"virginia\"\n\
+                 role = \"reader\"\naddress = ⟨\"{endpoint}\""
+            ),
+            "the proxy itself listens there",
+        );
+    }
     refuses("tls = ⟨{ mode = \"verify-ca\" }", "nothing to verify");
     refuses(
         "tls = ⟨{ mode = \"required\", ca = \"c\" }",
