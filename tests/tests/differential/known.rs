@@ -200,12 +200,17 @@ fn warnings_of_conversions(question: Question<'_>, answer: &mut Answer) {
     if !is_converted {
         return;
     }
+    // MySQL keeps the type of the value before, and does not convert without it.
+    let most = match question.flavor {
+        Flavor::Mysql => 0,
+        Flavor::Mariadb => 1,
+    };
     for (what, packet) in &mut answer.packets {
         let payload = &mut packet.payload;
         match what {
             What::Eof => {
                 if let Ok(mut eof) = EofPacket::parse(payload) {
-                    eof.warnings = eof.warnings.min(1);
+                    eof.warnings = eof.warnings.min(most);
                     payload.clear();
                     eof.encode(payload);
                 }
@@ -214,7 +219,7 @@ fn warnings_of_conversions(question: Question<'_>, answer: &mut Answer) {
                 let header = payload.first().copied().unwrap_or_default();
                 let mut hidden = Vec::new();
                 if let Ok(mut ok) = OkPacket::parse(payload, true) {
-                    ok.warnings = ok.warnings.min(1);
+                    ok.warnings = ok.warnings.min(most);
                     ok.encode(header, true, &mut hidden);
                 }
                 *payload = hidden;
