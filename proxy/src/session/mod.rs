@@ -35,7 +35,6 @@ mod text_prepare;
 mod tokens;
 mod touched;
 mod unseen;
-mod waiting;
 mod work;
 
 pub use context::{Shared, World};

@@ -24,8 +24,6 @@ use crate::sql::{self, Needs, Place, Plan, TransactionEffect};
 pub(super) struct Front {
     /// The bytes that are not sent yet.
     pub(super) out: Vec<u8>,
-    /// Whether the server is to wait before all else.
-    pub(super) waits: bool,
     /// How many commands bring the connection into the session's state.
     prelude: usize,
     /// The statement is prepared on the way, and this id is expected for it.
@@ -41,12 +39,6 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// Whether only the answer to the statement is left when that to the wait has been read.
-    pub(super) fn is_only_a_wait(&self) -> bool {
-        let commands = self.prelude + self.deferred + self.restored;
-        commands == 0 && self.preparing.is_none()
-    }
-
     /// Nothing yet.
     pub(super) fn new(is_held: bool) -> Self {
         Self {
@@ -64,9 +56,6 @@ pub(super) enum Way {
     NotPrepared(ServerError),
     /// It was prepared under another id than expected, so it did not run.
     OtherId,
-    /// The server is behind, so the answer to it does not count. What else is on its way has not
-    /// been read.
-    TooEarly,
 }
 
 impl Session {
@@ -124,9 +113,6 @@ impl Session {
         state: &Arc<State>,
         front: &Front,
     ) -> Result<Way, Failure> {
-        if front.waits && !self.has_been_waited_for(lease).await? {
-            return Ok(Way::TooEarly);
-        }
         if let Some(error) = lease.read_prelude(front.prelude, state).await? {
             return Err(Failure::Refused(error));
         }

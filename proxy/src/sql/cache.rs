@@ -46,7 +46,7 @@ pub struct Planned {
 }
 
 /// So many shapes each thread keeps.
-const PLACES: usize = 1024;
+const PLACES: usize = 512;
 
 /// Plans by the shape of a text, each in the one place that its shape has.
 #[derive(Debug)]
@@ -112,10 +112,13 @@ impl PlanCache {
         {
             return known.planned.clone();
         }
+        let (Some(shape), Some(place)) = (shape, place) else {
+            // The scan may take long.
+            drop(shapes);
+            return self.plan_scanned(sql, dialect, multi_statements).0;
+        };
         let (planned, do_literals_decide) = self.plan_scanned(sql, dialect, multi_statements);
-        if let (Some(shape), Some(place)) = (shape, place)
-            && !do_literals_decide
-        {
+        if !do_literals_decide {
             *place = Some(Known::new(shape, &planned));
         }
         planned

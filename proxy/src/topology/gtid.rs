@@ -42,7 +42,7 @@ impl GtidSet {
         {
             let mut parts = source.split(':').map(str::trim);
             let uuid = parts.next().unwrap_or_default().to_ascii_lowercase();
-            if uuid.len() != 36 {
+            if !is_uuid(&uuid) {
                 return Err(wrong());
             }
             let mut key = uuid.clone();
@@ -51,9 +51,16 @@ impl GtidSet {
                     let (first, last) = part.split_once('-').unwrap_or((part, part));
                     let first = first.parse().map_err(|_| wrong())?;
                     let last = last.parse().map_err(|_| wrong())?;
+                    if first == 0 || last < first {
+                        return Err(wrong());
+                    }
                     insert(set.entry(key.clone()).or_default(), (first, last));
                 } else {
-                    key = format!("{uuid}:{}", part.to_ascii_lowercase());
+                    let tag = part.to_ascii_lowercase();
+                    if !is_tag(&tag) {
+                        return Err(wrong());
+                    }
+                    key = format!("{uuid}:{tag}");
                 }
             }
         }
@@ -140,6 +147,25 @@ impl GtidSet {
         };
         sources.join(",")
     }
+}
+
+/// Sets come from clients too, in tokens, and go to servers inside quotes.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+/// The longest tag, in characters. Source: MySQL manual, "GTID Format and Storage".
+const LONGEST_TAG: usize = 32;
+
+fn is_tag(text: &str) -> bool {
+    let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+    let is_word = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    starts && is_word && text.len() <= LONGEST_TAG
 }
 
 /// Adds an interval to sorted, separate ones and joins those that touch.
@@ -229,7 +255,21 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["x", "3e11fa47:1", &format!("{A}:1-x")] {
+        let tagged = |tag: &str| format!("{A}:{tag}:1");
+        for text in [
+            "x",
+            "3e11fa47:1",
+            &format!("{A}:1-x"),
+            &format!("{A}:0"),
+            &format!("{A}:5-4"),
+            // As long as a UUID, and not one.
+            "m.');select sleep(3);#xxxxxxxxxxxxxx:1",
+            "');select sleep(3);#xxxxxxxxxxxxxxxx:1",
+            &tagged("a');select sleep(3);#"),
+            &tagged("a b"),
+            &tagged(""),
+            &tagged(&"a".repeat(33)),
+        ] {
             assert!(GtidSet::parse_mysql(text).is_err(), "{text}");
         }
         for text in ["x", "0-1", "1-2-x", "-1-2-3"] {

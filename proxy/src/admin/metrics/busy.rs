@@ -42,7 +42,7 @@ impl EncodeMetric for BusyCounter {
     }
 }
 
-/// A histogram of times over [`SECONDS`]. Cloning it shares the numbers.
+/// A histogram of times, over the same limits as every other. Cloning it shares the numbers.
 #[derive(Debug, Clone, Default)]
 pub struct BusyHistogram(Arc<PerThread<Times>>);
 
@@ -71,7 +71,7 @@ impl TypedMetric for BusyHistogram {
 
 impl EncodeMetric for BusyHistogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let limits = SECONDS.iter().copied().chain([f64::MAX]);
+        let limits = SECONDS.iter().copied().chain([f64::INFINITY]);
         let mut buckets: Vec<(f64, u64)> = limits.map(|limit| (limit, 0)).collect();
         let mut sum = Duration::ZERO;
         for own in self.0.all() {

@@ -7,6 +7,8 @@ use super::*;
 #[test]
 fn handles_count_in_the_registry() {
     let metrics = Metrics::new();
+    let beyond = Duration::from_secs(20);
+    metrics.statements.seconds(Role::Reader).observe(beyond);
     metrics.clients.accepted.inc();
     metrics.clients.refused.inc(RefuseReason::TooMany);
     metrics.statements.routed.inc(Route::Reader);
@@ -30,6 +32,9 @@ fn handles_count_in_the_registry() {
         "isthmus_client_connections_refused_total{reason=\"tls\"} 0",
         "isthmus_statements_total{route=\"reader\"} 1",
         "isthmus_statement_duration_seconds_bucket{le=\"0.25\",role=\"writer\"} 1",
+        "isthmus_statement_duration_seconds_bucket{le=\"10.0\",role=\"reader\"} 0",
+        "isthmus_statement_duration_seconds_bucket{le=\"+Inf\",role=\"reader\"} 1",
+        "isthmus_statement_duration_seconds_sum{role=\"reader\"} 20.0",
         "isthmus_reader_waits_total{outcome=\"timed_out\"} 1",
         "isthmus_endpoint_up{endpoint=\"virginia\"} 1",
         "isthmus_backend_connections_created_total{endpoint=\"virginia\"} 1",
