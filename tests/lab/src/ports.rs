@@ -20,6 +20,17 @@ pub(crate) fn pick() -> SocketAddr {
     }
 }
 
+/// Two of them.
+pub(crate) fn pick_two() -> [SocketAddr; 2] {
+    let first = pick();
+    loop {
+        let second = pick();
+        if second != first {
+            return [first, second];
+        }
+    }
+}
+
 /// Whether any process listens on this port of 127.0.0.1 or of all addresses. Looks
 /// without connecting, so that a server under test sees no stray connection.
 pub fn is_listening(port: u16) -> bool {

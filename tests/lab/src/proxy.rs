@@ -106,10 +106,8 @@ impl Proxy {
     ) -> Result<Self> {
         let mut tries = 10;
         loop {
-            let addresses = ProxyAddresses {
-                listen: ports::pick(),
-                admin: ports::pick(),
-            };
+            let [listen, admin] = ports::pick_two();
+            let addresses = ProxyAddresses { listen, admin };
             let directory = tempfile::Builder::new()
                 .prefix("proxy-")
                 .tempdir_in(sandbox.directory())
