@@ -36,6 +36,7 @@ mod relay;
 mod replication;
 mod sandbox;
 mod server;
+mod snapshot;
 mod template;
 mod timer;
 
@@ -50,3 +51,4 @@ pub use proxy::{Proxy, ProxyAddresses, configuration, proxy_binary};
 pub use relay::{Direction, Flow, Relay, Traffic};
 pub use sandbox::{Process, Sandbox, Signal};
 pub use server::Server;
+pub use snapshot::Snapshot;

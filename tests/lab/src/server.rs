@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,8 @@ pub struct Server {
     administrator: Account,
     /// Whether it is read-only when it starts.
     read_only: AtomicBool,
+    /// Its server_id if it has got another than its arguments say; else 0.
+    id: AtomicU32,
     process: Mutex<Option<Arc<Process>>>,
     sandbox: Arc<Sandbox>,
 }
@@ -68,6 +70,7 @@ impl Server {
             arguments,
             administrator,
             read_only: AtomicBool::new(read_only),
+            id: AtomicU32::new(0),
             process: Mutex::new(None),
             sandbox: Arc::clone(sandbox),
         };
@@ -196,6 +199,11 @@ impl Server {
         }
     }
 
+    /// Gives it another server_id when it is started again.
+    pub(crate) fn set_id(&self, id: u32) {
+        self.id.store(id, Ordering::Release);
+    }
+
     /// Lets it hang: connections stay, nothing is answered.
     pub async fn pause(&self) -> Result<()> {
         self.running()?.stop().await
@@ -301,6 +309,10 @@ impl Server {
             line.extend(self.flavor.read_only_arguments().iter().map(OsString::from));
         }
         line.extend(self.arguments.iter().cloned());
+        match self.id.load(Ordering::Acquire) {
+            0 => {}
+            id => line.push(format!("--server-id={id}").into()),
+        }
         line
     }
 

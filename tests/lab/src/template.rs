@@ -37,18 +37,12 @@ impl Template {
 
     /// Copies the data directory to a place that does not exist yet.
     pub(crate) fn copy_data(&self, target: &Path) -> Result<()> {
-        run(Command::new("cp")
-            .args(["-a", "--reflink=auto", "--sparse=always"])
-            .arg(self.directory.join("data"))
-            .arg(target))
+        copy_directory(&self.directory.join("data"), target)
     }
 
     /// Copies the certificates to a place that does not exist yet.
     pub(crate) fn copy_certificates(&self, target: &Path) -> Result<Certificates> {
-        run(Command::new("cp")
-            .arg("-a")
-            .arg(self.directory.join("certificates"))
-            .arg(target))?;
+        copy_directory(&self.directory.join("certificates"), target)?;
         Ok(Certificates::within(target))
     }
 
@@ -208,6 +202,14 @@ async fn lock(path: &Path) -> Result<File> {
 fn run(command: &mut Command) -> Result<()> {
     command.stdout(Stdio::null());
     finish(command).map(drop)
+}
+
+/// Makes `target`, which is not there yet, a copy of a directory.
+pub(crate) fn copy_directory(directory: &Path, target: &Path) -> Result<()> {
+    run(Command::new("cp")
+        .args(["-a", "--reflink=auto", "--sparse=always"])
+        .arg(directory)
+        .arg(target))
 }
 
 fn output(mut command: Command) -> Result<Vec<u8>> {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use isthmus_lab::mysql_async::prelude::Queryable as _;
 use isthmus_lab::mysql_async::{Conn, Error, SslOpts};
-use isthmus_lab::{APP, Flavor, Lab, MONITOR, Options, REPLICATION, ROOT, SCHEMA, Server};
+use isthmus_lab::{
+    APP, Flavor, Lab, MONITOR, Options, REPLICATION, ROOT, SCHEMA, Server, Snapshot,
+};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -270,6 +272,43 @@ async fn promotion(flavor: Flavor) -> Outcome {
     assert_eq!(returned.address(), new);
     returned.start().await?;
     write(returned, 4).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_former_writer_restored_on_mysql() -> Outcome {
+    a_former_writer_restored(Flavor::Mysql).await
+}
+
+#[tokio::test]
+async fn a_former_writer_restored_on_mariadb() -> Outcome {
+    a_former_writer_restored(Flavor::Mariadb).await
+}
+
+/// It gets back what it has written itself after the snapshot.
+async fn a_former_writer_restored(flavor: Flavor) -> Outcome {
+    let lab = Lab::start(Options {
+        flavor,
+        readers: 2,
+        ..Options::default()
+    })
+    .await?;
+    make_table(&lab).await?;
+    lab.wait_caught_up().await?;
+    lab.promote(0).await?;
+    let first = lab.servers()[0];
+    let snapshot = Snapshot::take(first).await?;
+    lab.promote(0).await?;
+    assert_eq!(lab.writer().name(), first.name());
+    for number in 1..=3 {
+        write(lab.writer(), number).await?;
+    }
+    lab.promote(0).await?;
+
+    snapshot.bring_back(first).await?;
+    write(lab.writer(), 4).await?;
+    lab.wait_caught_up().await?;
+    assert_eq!(rows(first).await?, 4);
     Ok(())
 }
 

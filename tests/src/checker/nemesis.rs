@@ -1,10 +1,9 @@
 //! What harms servers, links and proxies.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use isthmus_lab::{Server, Signal};
+use isthmus_lab::{Signal, Snapshot};
 
 use super::Options;
 use super::chance::Chance;
@@ -159,55 +158,13 @@ async fn harm(field: &Field, chance: &mut Chance, snapshot: &mut Option<Snapshot
         },
         _ => match snapshot.take() {
             Some(old) if old.is_of(reader) => {
-                old.bring_back(reader).await;
+                old.bring_back(reader).await.unwrap();
                 format!("{} restored from an old snapshot", reader.name())
             }
             _ => {
-                *snapshot = Some(Snapshot::take(reader).await);
+                *snapshot = Some(Snapshot::take(reader).await.unwrap());
                 format!("snapshot of {} taken", reader.name())
             }
         },
     }
-}
-
-/// A copy of a server's data, made while it was down.
-struct Snapshot {
-    server: String,
-    copy: PathBuf,
-}
-
-impl Snapshot {
-    async fn take(server: &Server) -> Self {
-        let copy = server.data_directory().with_extension("snapshot");
-        server.stop().await.unwrap();
-        replace(server.data_directory(), &copy).await;
-        server.start().await.unwrap();
-        Self {
-            server: server.name().to_owned(),
-            copy,
-        }
-    }
-
-    fn is_of(&self, server: &Server) -> bool {
-        self.server == server.name()
-    }
-
-    async fn bring_back(&self, server: &Server) {
-        server.kill();
-        replace(&self.copy, server.data_directory()).await;
-        server.start().await.unwrap();
-    }
-}
-
-/// Makes `to` a copy of the directory `from`.
-async fn replace(from: &Path, to: &Path) {
-    if to.exists() {
-        tokio::fs::remove_dir_all(to).await.unwrap();
-    }
-    let mut copying = tokio::process::Command::new("cp");
-    copying
-        .args(["--archive", "--reflink=auto"])
-        .arg(from)
-        .arg(to);
-    assert!(copying.status().await.unwrap().success());
 }
