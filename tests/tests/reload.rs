@@ -154,6 +154,26 @@ enum Way {
     Watch,
 }
 
+#[tokio::test]
+async fn a_smaller_pool_is_smaller_while_it_is_busy() {
+    let size = |connections: usize| format!("[pool]\nmax_connections = {connections}");
+    let rig = Rig::start(Flavor::Mysql, &size(12)).await;
+    let crowd = Crowd::gather(&rig).await;
+    let open = async || rig.processes(rig.lab.writer()).await.len();
+    until("all connections are open", async || open().await == 12).await;
+    for connections in [3, 12, 5] {
+        let smaller = rig.blueprint.clone().with(&size(connections));
+        assert_eq!(rig.reload(&smaller).await.0, 200);
+        until("the pool has its new size", async || {
+            open().await == connections
+        })
+        .await;
+        crowd.turn().await;
+        assert_eq!(open().await, connections);
+    }
+    crowd.dismiss().await;
+}
+
 /// Applies a configuration and waits until it is in force.
 async fn apply(rig: &Rig, blueprint: &Blueprint, way: Way) {
     let before = rig.proxy.log().matches("reloaded:").count();

@@ -113,7 +113,7 @@ impl Reader {
 
     /// The same, where a token stands for the mark: the reader may have that before it is known to
     /// have all that was marked before.
-    fn has_reached(&self, mark: Mark, token: Option<&Token>) -> bool {
+    pub fn has_reached(&self, mark: Mark, token: Option<&Token>) -> bool {
         self.has_seen(mark) || token.is_some_and(|token| self.is_beyond(token))
     }
 
@@ -217,7 +217,7 @@ impl Reader {
     }
 
     /// How long to wait before going to the writer; `None` if that is to be done at once.
-    fn best_wait(&self, mark: Mark, token: Option<&Token>, trip: Duration) -> Option<Duration> {
+    pub fn best_wait(&self, mark: Mark, token: Option<&Token>, trip: Duration) -> Option<Duration> {
         match self.promised_rest(mark) {
             Some(rest) => (rest < trip).then_some(rest),
             None => {

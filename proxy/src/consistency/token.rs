@@ -4,6 +4,8 @@
 //! MySQL, as in an answer to [`super::written_question`], and MariaDB, `h.` for a heartbeat of one
 //! proxy, `w.` for whatever was written before the token is shown. It has no space and no quote, so it fits into a string, a comment and a cookie.
 
+use std::time::Duration;
+
 use super::position::Position;
 use super::{GtidSet, written};
 
@@ -45,6 +47,28 @@ impl Token {
     /// These transactions.
     pub fn gtids(set: GtidSet) -> Self {
         Self(Some(Position::Gtids(set)))
+    }
+
+    /// What a server runs that waits for these transactions: 0 if it has them within the time;
+    /// `None` if the token stands for none of this kind of server.
+    pub fn wait(&self, is_mariadb: bool, time: Duration) -> Option<String> {
+        let Some(Position::Gtids(set)) = &self.0 else {
+            return None;
+        };
+        let function = match (set, is_mariadb) {
+            (GtidSet::Mysql(_), false) => "WAIT_FOR_EXECUTED_GTID_SET",
+            (GtidSet::Mariadb(_), true) => "MASTER_GTID_WAIT",
+            _ => return None,
+        };
+        // MySQL takes no time for as much as it likes.
+        let milliseconds = time.as_micros().div_ceil(1000).max(1);
+        // Without the limit, sql_select_limit counts.
+        Some(format!(
+            "SELECT CAST({function}('{}',{}.{:03}) AS BINARY) LIMIT 1",
+            set.to_sql(),
+            milliseconds / 1000,
+            milliseconds % 1000
+        ))
     }
 
     /// Reads a token.
@@ -103,6 +127,36 @@ mod tests {
             "h.00000000000000ff.12".to_owned(),
         ] {
             assert_eq!(Token::parse(&text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn servers_wait_for_their_own_gtids() {
+        let time = Duration::from_micros(80_001);
+        for (token, is_mariadb, expected) in [
+            (
+                "m.3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5",
+                false,
+                Some(
+                    "WAIT_FOR_EXECUTED_GTID_SET('3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5',0.081)",
+                ),
+            ),
+            ("d.0-7-177", true, Some("MASTER_GTID_WAIT('0-1-177',0.081)")),
+            ("d.0-7-177", false, None),
+            ("h.00000000000000ff.12", false, None),
+            ("w.", false, None),
+        ] {
+            let wait = Token::parse(token).unwrap().wait(is_mariadb, time);
+            let expected = expected.map(|call| format!("SELECT CAST({call} AS BINARY) LIMIT 1"));
+            assert_eq!(wait, expected, "{token}");
+        }
+        let token = Token::parse("d.0-7-177").unwrap();
+        for (time, seconds) in [
+            (Duration::ZERO, "0.001"),
+            (Duration::from_millis(62_050), "62.050"),
+        ] {
+            let wait = token.wait(true, time).unwrap();
+            assert!(wait.contains(&format!("',{seconds})")), "{wait}");
         }
     }
 

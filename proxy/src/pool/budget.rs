@@ -39,13 +39,16 @@ impl Budget {
         self.permits.clone().try_acquire_owned().ok()
     }
 
-    /// Changes the limit. Where it shrinks, connections beyond it end when they come back.
-    pub(super) fn resize(&self, limit: usize) {
+    /// Changes the limit. Returns how many permits of those that are taken are too many then: they
+    /// are to be taken and forgotten.
+    pub(super) fn resize(&self, limit: usize) -> usize {
         let old = self.limit.swap(limit, Ordering::Relaxed);
         if limit > old {
             self.permits.add_permits(limit - old);
+            0
         } else {
-            self.permits.forget_permits(old - limit);
+            let excess = old - limit;
+            excess - self.permits.forget_permits(excess)
         }
     }
 }

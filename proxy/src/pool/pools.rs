@@ -95,6 +95,14 @@ impl Pool {
         }
     }
 
+    /// Whether it could still lend half of the connections that it may have.
+    pub fn is_half_free(&self) -> bool {
+        let status = self.connections.status();
+        let idle = status.available + self.connections.manager().nearby.len();
+        let in_use = status.size.saturating_sub(idle);
+        status.waiting == 0 && in_use * 2 < status.max_size
+    }
+
     /// Lends a connection. Waits for one until `patience` has gone by since `start`. With
     /// `insist`, an endpoint that cannot be reached is tried again until then; without it, that is
     /// an error at once.

@@ -25,6 +25,7 @@ use super::stale::Staleness;
 use super::statements::{SessionStatement, Statement};
 use super::touched::Touched;
 use super::unseen::Suspects;
+use super::waiting::Waiting;
 use super::{Identity, Shared, World, identity};
 use crate::admin::metrics::{ErrorSource, Held};
 use crate::config::Scope;
@@ -126,6 +127,8 @@ pub struct Session {
     pub(super) sharing: Sharing,
     /// The decision between waiting and crossing the ocean that the present statement rests on.
     pub(super) guess: Option<Guess>,
+    /// What the reader of the statement at hand has to wait for first.
+    pub(super) waits: Option<Box<Waiting>>,
     /// Whether what it reads may be older than its mark, since the writer cannot be reached.
     pub(super) staleness: Staleness,
     /// The pools that the session has used in this world, by endpoint.
@@ -205,6 +208,7 @@ impl Session {
             touched: Touched::default(),
             sharing,
             guess: None,
+            waits: None,
             staleness: Staleness::Excluded,
             pools: Vec::new(),
             diagnostics: Diagnostics::default(),

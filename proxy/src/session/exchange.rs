@@ -11,6 +11,7 @@ use super::Session;
 use super::effects::{is_diagnostic, is_opaque, may_prepare};
 use super::followup::{Followup, has_own_tracking, write_followups};
 use super::prelude::{Front, Way, is_prepared, not_sent, skip_followups, skip_refused};
+use super::waiting::skip_untimely;
 use super::work::Work;
 use crate::pool::{Lease, State};
 use crate::relay::{
@@ -43,6 +44,11 @@ pub(super) enum Outcome {
         /// Whether it was sent all the same, with the questions behind it.
         was_sent: bool,
     },
+    /// The reader has not caught up in time; the client has seen nothing.
+    TooEarly {
+        /// Whether nothing of the answer is left on the connection.
+        is_at_rest: bool,
+    },
 }
 
 impl Outcome {
@@ -50,6 +56,7 @@ impl Outcome {
         match self {
             Self::Answered(reply) => reply.error.as_ref(),
             Self::NotPrepared { error, .. } => Some(error),
+            Self::TooEarly { .. } => None,
         }
     }
 
@@ -182,7 +189,8 @@ impl Session {
     ) -> Result<Outcome, Failure> {
         lease.is_clean = false;
         self.note_arrival(lease, plan, ahead.is_held);
-        let after = if self.is_at_hand(lease, work, plan, ahead.is_held) {
+        let waits = ahead.is_reader && self.waits.is_some();
+        let after = if !waits && self.is_at_hand(lease, work, plan, ahead.is_held) {
             let sending = self.send(lease, work, None, Vec::new(), ahead.followups);
             sending.await?
         } else {
@@ -270,6 +278,7 @@ impl Session {
                 }));
             }
         }
+        front.waits = ahead.is_reader && self.write_wait(lease, &mut front.out);
         self.write_front(lease, work, plan, &state, &mut front)
             .await?;
         front.restored = self.write_restoration(lease, plan, ahead.is_held, &mut front.out);
@@ -278,6 +287,13 @@ impl Session {
         let after = self.send(lease, work, id, out, ahead.followups).await?;
         match self.read_front(lease, work, &state, &front).await? {
             Way::Clear => Ok(Ok(after)),
+            Way::TooEarly { is_answered } => {
+                let is_at_rest = is_answered
+                    && front.is_only_a_wait()
+                    && !work.opens_cursor()
+                    && skip_untimely(lease, work, after, ahead.followups).await?;
+                Ok(Err(Outcome::TooEarly { is_at_rest }))
+            }
             Way::NotPrepared(error) => {
                 skip_refused(lease, after).await?;
                 Ok(Err(Outcome::NotPrepared {

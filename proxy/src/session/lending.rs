@@ -49,6 +49,7 @@ impl Session {
     /// Decides where a statement goes, after waiting for the reader if that is what the
     /// configuration says.
     pub(super) async fn destination(&mut self, plan: &Plan, hints: &Hints) -> Destination {
+        self.waits = None;
         self.note_key(hints);
         if hints.after.is_some() {
             Box::pin(self.note_token(hints)).await;
@@ -208,16 +209,25 @@ impl Session {
         }
         let reader = reader.clone();
         // Boxed, so that no statement but those of pinned sessions carries the room for it.
-        !Box::pin(self.wait_for(&reader, mark)).await
+        !Box::pin(self.wait_for(&reader, mark, plan)).await
     }
 
-    /// Waits for the reader as the configuration says. Returns whether it has caught up.
-    async fn wait_for(&mut self, reader: &Arc<Reader>, mark: Mark) -> bool {
-        let consistency = &self.world.config.consistency;
-        let patience = consistency.max_wait;
+    /// Waits for the reader as the configuration says, or lets it wait itself. Returns whether the
+    /// statement may go there.
+    async fn wait_for(&mut self, reader: &Arc<Reader>, mark: Mark, plan: &Plan) -> bool {
         let start = Instant::now();
         let token = self.token_for(mark);
         let token = token.as_ref();
+        if reader.has_reached(mark, token) {
+            self.note_waited(reader, mark, Waited::Reached, start);
+            return true;
+        }
+        self.waits = self.waiting(reader, plan, mark, token);
+        if self.waits.is_some() {
+            return true;
+        }
+        let consistency = &self.world.config.consistency;
+        let patience = consistency.max_wait;
         let waited = match consistency.on_stale {
             OnStale::Writer => match reader.wait(mark, token, Duration::ZERO).await {
                 true => Waited::Reached,
@@ -227,34 +237,58 @@ impl Session {
                 true => Waited::Reached,
                 false => Waited::TimedOut,
             },
+            // It goes on reading, and each trip raises its mark: one wait ends that.
+            OnStale::Fastest if self.has_crossed_enough(reader, mark, token) => {
+                match reader.wait(mark, token, patience).await {
+                    true => Waited::Reached,
+                    false => Waited::TimedOut,
+                }
+            }
             OnStale::Fastest => {
                 let trip = self.round_trip();
-                let rest = reader.expected_rest(mark, token);
-                let spent = self.mark.as_ref().map_or(Duration::ZERO, |pin| pin.spent);
-                let waited = if spent > rest && rest >= trip {
-                    // It goes on reading, and each trip raises its mark: one wait ends that.
-                    match reader.wait(mark, token, patience).await {
-                        true => Waited::Reached,
-                        false => Waited::TimedOut,
-                    }
-                } else {
-                    reader.wait_while_quicker(mark, token, trip, patience).await
-                };
-                if let Some(pin) = &mut self.mark {
-                    pin.spent = match waited {
-                        Waited::Reached | Waited::TimedOut => Duration::ZERO,
-                        Waited::GaveUp | Waited::NotAtAll => spent + trip,
-                    };
-                }
-                self.guess = Some(Guess {
-                    reader: reader.clone(),
-                    mark,
-                    waited,
-                    was_long: start.elapsed() > trip,
-                });
-                waited
+                reader.wait_while_quicker(mark, token, trip, patience).await
             }
         };
+        self.note_waited(reader, mark, waited, start);
+        waited == Waited::Reached
+    }
+
+    /// Whether the session's reads have spent more time on crossing the ocean than waiting is
+    /// expected to take, though waiting takes longer than crossing it once.
+    pub(super) fn has_crossed_enough(
+        &self,
+        reader: &Reader,
+        mark: Mark,
+        token: Option<&Token>,
+    ) -> bool {
+        let rest = reader.expected_rest(mark, token);
+        let spent = self.mark.as_ref().map_or(Duration::ZERO, |pin| pin.spent);
+        spent > rest && rest >= self.round_trip()
+    }
+
+    /// Takes note of how a wait has ended that has begun at `start`.
+    pub(super) fn note_waited(
+        &mut self,
+        reader: &Arc<Reader>,
+        mark: Mark,
+        waited: Waited,
+        start: Instant,
+    ) {
+        if self.world.config.consistency.on_stale == OnStale::Fastest {
+            let trip = self.round_trip();
+            if let Some(pin) = &mut self.mark {
+                pin.spent = match waited {
+                    Waited::Reached | Waited::TimedOut => Duration::ZERO,
+                    Waited::GaveUp | Waited::NotAtAll => pin.spent + trip,
+                };
+            }
+            self.guess = Some(Guess {
+                reader: reader.clone(),
+                mark,
+                waited,
+                was_long: start.elapsed() > trip,
+            });
+        }
         let metrics = &self.shared.metrics.consistency;
         let outcome = match waited {
             Waited::Reached => Some(WaitOutcome::Reached),
@@ -269,7 +303,6 @@ impl Session {
         if waited != Waited::Reached {
             metrics.stale_reads_to_writer.inc();
         }
-        waited == Waited::Reached
     }
 
     /// What crossing the ocean costs, as it was last measured.
@@ -421,7 +454,7 @@ impl Session {
     }
 
     /// The pool, if the session has used it in this world.
-    fn known_pool(&self, endpoint: &Arc<Endpoint>, has_schema: bool) -> Option<&Pool> {
+    pub(super) fn known_pool(&self, endpoint: &Arc<Endpoint>, has_schema: bool) -> Option<&Pool> {
         let wanted = (Arc::as_ptr(endpoint) as usize, has_schema);
         let mut pools = self.pools.iter();
         let known = pools.find(|(identity, schema, _)| (*identity, *schema) == wanted);

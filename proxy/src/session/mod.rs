@@ -35,6 +35,7 @@ mod text_prepare;
 mod tokens;
 mod touched;
 mod unseen;
+mod waiting;
 mod work;
 
 pub use context::{Shared, World};

@@ -13,6 +13,7 @@ use super::effects::is_diagnostic;
 use super::exchange::Failure;
 use super::followup::{Followup, has_own_tracking, read_answer, touches_ids};
 use super::statements::Statement;
+use super::waiting::Awaited;
 use super::work::Work;
 use crate::admin::metrics::SavedTrip;
 use crate::pool::{Lease, State};
@@ -24,6 +25,8 @@ use crate::sql::{self, Needs, Place, Plan, TransactionEffect};
 pub(super) struct Front {
     /// The bytes that are not sent yet.
     pub(super) out: Vec<u8>,
+    /// Whether the server is to wait before all else.
+    pub(super) waits: bool,
     /// How many commands bring the connection into the session's state.
     prelude: usize,
     /// The statement is prepared on the way, and this id is expected for it.
@@ -39,6 +42,12 @@ pub(super) struct Front {
 }
 
 impl Front {
+    /// Whether only the answer to the statement is left when that to the wait has been read.
+    pub(super) fn is_only_a_wait(&self) -> bool {
+        let commands = self.prelude + self.deferred + self.restored;
+        commands == 0 && self.preparing.is_none()
+    }
+
     /// Nothing yet.
     pub(super) fn new(is_held: bool) -> Self {
         Self {
@@ -56,6 +65,12 @@ pub(super) enum Way {
     NotPrepared(ServerError),
     /// It was prepared under another id than expected, so it did not run.
     OtherId,
+    /// The server is behind, so the answer to it does not count. What else is on its way has not
+    /// been read.
+    TooEarly {
+        /// Whether the server has said so; it may answer yet if not.
+        is_answered: bool,
+    },
 }
 
 impl Session {
@@ -113,6 +128,16 @@ impl Session {
         state: &Arc<State>,
         front: &Front,
     ) -> Result<Way, Failure> {
+        if front.waits {
+            let is_answered = match self.read_wait(lease).await? {
+                Awaited::Reached => None,
+                Awaited::Behind => Some(true),
+                Awaited::Silent => Some(false),
+            };
+            if let Some(is_answered) = is_answered {
+                return Ok(Way::TooEarly { is_answered });
+            }
+        }
         if let Some(error) = lease.read_prelude(front.prelude, state).await? {
             return Err(Failure::Refused(error));
         }

@@ -153,7 +153,7 @@ impl Session {
         &mut self,
         passage: &mut Passage<'_>,
         work: &Work<'_>,
-        lease: Lease,
+        mut lease: Lease,
         outcome: Result<Outcome, Failure>,
         followups: Vec<Followup>,
     ) -> io::Result<Next> {
@@ -161,6 +161,18 @@ impl Session {
         match outcome {
             Ok(outcome) if is_reader && outcome.is_for_the_writer() => {
                 self.turn_to_the_writer(passage, lease, &outcome, followups);
+                Ok(Next::Again)
+            }
+            Ok(Outcome::TooEarly { is_at_rest }) => {
+                // Others may have the connection at once, and a KILL of this session is none of theirs.
+                self.handle.set_at_rest();
+                if is_at_rest {
+                    lease.is_clean = lease.fits_its_pool();
+                } else {
+                    lease.abandon();
+                }
+                self.last.redirected(NOT_CAUGHT_UP);
+                passage.destination = Destination::Writer;
                 Ok(Next::Again)
             }
             Ok(Outcome::NotPrepared { error, was_sent }) => {
@@ -355,6 +367,7 @@ impl Session {
 /// Why a statement that a reader could answer went to the writer.
 const REFUSED_AS_WRITE: &str = "a reader has refused it as a write";
 const NOT_THERE_YET: &str = "the reader does not have yet what the statement names";
+const NOT_CAUGHT_UP: &str = "the reader has not caught up in time";
 const READER_LOST: &str = "connections to the reader broke";
 
 /// Whether the statement cannot have run, or was a read that the client has not seen a byte of.
