@@ -151,7 +151,7 @@ impl SqlError {
         Self::new(1156, "08S01", "Got packets out of order")
     }
 
-    /// 1317: the session was killed while it waited.
+    /// 1317: the statement was killed while it waited.
     pub fn interrupted() -> Self {
         Self::new(1317, "70100", "Query execution was interrupted")
     }

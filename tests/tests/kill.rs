@@ -4,13 +4,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use isthmus_lab::Flavor;
-use isthmus_tests::rig::{PASSWORD, Rig, code, make_user, until};
+use isthmus_lab::{Flavor, Options};
+use isthmus_tests::rig::{PASSWORD, Rig, WHERE, code, dedicated, make_user, until};
 use isthmus_tests::wire::{Answer, Client};
-use mysql_async::Row;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -107,6 +107,56 @@ async fn who_waits_can_be_killed(flavor: Flavor) {
     let ended = ended.expect("it is over").unwrap();
     assert_eq!(code(ended), 1317);
     holder.query_drop("COMMIT").await.unwrap();
+}
+
+/// KILL QUERY ends what waits within the proxy, for a connection or for the reader to catch up, and
+/// the session goes on.
+async fn who_waits_can_be_interrupted(flavor: Flavor) {
+    let lab = dedicated(Options {
+        flavor,
+        ..Options::default()
+    });
+    let overlay = "[pool]\nmax_connections = 1\nborrow_timeout = \"10m\"\n\
+                   [consistency]\non_stale = \"wait\"\nmax_wait = \"10m\"";
+    let rig = Rig::start_on(lab.await, overlay).await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let (mut holder, mut killer) = (rig.connect().await, rig.connect().await);
+    let mut victim = rig.connect().await;
+    until("the reader answers", async || {
+        victim.query_first(WHERE).await.unwrap() == Some("reader".to_owned())
+    })
+    .await;
+    holder.query_drop("BEGIN").await.unwrap();
+    holder.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    interrupt(&mut victim, &mut killer, "DELETE FROM t").await;
+    holder.query_drop("COMMIT").await.unwrap();
+
+    rig.lab.stop_replication().await.unwrap();
+    victim.query_drop("INSERT INTO t VALUES (2)").await.unwrap();
+    interrupt(&mut victim, &mut killer, "SELECT a FROM t").await;
+    rig.lab.start_replication().await.unwrap();
+    let rows: Vec<i32> = victim.query("SELECT a FROM t ORDER BY a").await.unwrap();
+    assert_eq!(rows, [1, 2]);
+}
+
+/// Runs a statement that would wait for minutes, and interrupts it until it is over.
+async fn interrupt(victim: &mut Conn, killer: &mut Conn, statement: &str) {
+    let number = victim.id();
+    let waiting = victim.query_drop(statement);
+    tokio::pin!(waiting);
+    let start = Instant::now();
+    let outcome = loop {
+        assert!(start.elapsed() < Duration::from_secs(30), "{statement}");
+        let pause = tokio::time::timeout(Duration::from_millis(50), &mut waiting);
+        match pause.await {
+            Ok(outcome) => break outcome,
+            Err(_) => {
+                let kill = format!("KILL QUERY {number}");
+                killer.query_drop(kill).await.unwrap();
+            }
+        }
+    };
+    assert_eq!(code(outcome), 1317, "{statement}");
 }
 
 async fn what_stands_behind_a_kill_runs(flavor: Flavor) {
@@ -216,6 +266,7 @@ async fn ctrl_c_interrupts_a_statement(flavor: Flavor) {
 isthmus_tests::on_both! {
     a_killed_read_is_over
     who_waits_can_be_killed
+    who_waits_can_be_interrupted
     ctrl_c_interrupts_a_statement
     what_may_not_be_killed_is_not
     what_stands_behind_a_kill_runs

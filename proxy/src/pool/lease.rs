@@ -36,9 +36,6 @@ pub enum LeaseError {
     /// No new connection could be made.
     #[error(transparent)]
     Connect(ConnectError),
-    /// The session that waited was killed.
-    #[error("the session was killed")]
-    Killed,
     /// The endpoint left the configuration.
     #[error("the endpoint was removed from the configuration")]
     Closed,

@@ -161,6 +161,8 @@ impl Session {
             if let Err(error) = ended {
                 tracing::debug!(session = id, %error, "the server did not end a statement");
             }
+        } else {
+            target.interrupt();
         }
         if target.id == self.handle.id {
             return Err(SqlError::interrupted());

@@ -45,10 +45,23 @@ pub(super) struct Guess {
     was_long: bool,
 }
 
+/// The statement was interrupted while it waited.
+pub(super) struct Interrupted;
+
+impl From<Interrupted> for SqlError {
+    fn from(_: Interrupted) -> Self {
+        Self::interrupted()
+    }
+}
+
 impl Session {
     /// Decides where a statement goes, after waiting for the reader if that is what the
     /// configuration says.
-    pub(super) async fn destination(&mut self, plan: &Plan, hints: &Hints) -> Destination {
+    pub(super) async fn destination(
+        &mut self,
+        plan: &Plan,
+        hints: &Hints,
+    ) -> Result<Destination, Interrupted> {
         self.waits = None;
         self.note_key(hints);
         if hints.after.is_some() {
@@ -61,7 +74,7 @@ impl Session {
                 Place::Reader
             };
             self.last.reason = Reason::Held(self.held());
-            return Destination::Held;
+            return Ok(Destination::Held);
         }
         let found = self.reader();
         let reads_ahead = self.may_read_ahead(plan, hints);
@@ -70,7 +83,7 @@ impl Session {
             _ if self.transaction != Transaction::None && !reads_ahead => true,
             Some((reader, standing)) => {
                 self.take_seat(reader, standing.doubts());
-                self.is_pinned(reader, plan, hints, reads_ahead).await
+                self.is_pinned(reader, plan, hints, reads_ahead).await?
             }
             None => false,
         };
@@ -89,15 +102,15 @@ impl Session {
         self.last.routed(route);
         if self.assigns_too_many(plan) {
             self.last.redirected(TOO_MANY_VARIABLES);
-            return Destination::Writer;
+            return Ok(Destination::Writer);
         }
         if target == Place::Reader && reader.is_none() {
             self.last.redirected(NO_READER);
         }
         if pinned && let Some(stale) = self.settle_for_stale(reader, plan, hints) {
-            return stale;
+            return Ok(stale);
         }
-        self.assign(target, reader, plan, pinned)
+        Ok(self.assign(target, reader, plan, pinned))
     }
 
     /// Where a statement runs that is for such a place.
@@ -184,9 +197,9 @@ impl Session {
         plan: &Plan,
         hints: &Hints,
         reads_ahead: bool,
-    ) -> bool {
+    ) -> Result<bool, Interrupted> {
         let Some(mark) = self.mark_to_see_for(plan) else {
-            return false;
+            return Ok(false);
         };
         let reader = &self.world.readers[reader];
         if reader.has_seen(mark) {
@@ -197,7 +210,7 @@ impl Session {
                 pin.counted = None;
                 pin.touched = Touched::default();
             }
-            return false;
+            return Ok(false);
         }
         let is_reading = matches!(plan.place, Place::Reader) || plan.reader_if_allowed;
         let has_target = hints.target.is_some() || hints.fresh;
@@ -205,30 +218,47 @@ impl Session {
             if is_reading {
                 self.shared.metrics.consistency.stale_reads_to_writer.inc();
             }
-            return true;
+            return Ok(true);
         }
         let reader = reader.clone();
         // Boxed, so that no statement but those of pinned sessions carries the room for it.
-        !Box::pin(self.wait_for(&reader, mark, plan)).await
+        Box::pin(self.has_caught_up(&reader, mark, plan))
+            .await
+            .map(|has| !has)
     }
 
     /// Waits for the reader as the configuration says, or lets it wait itself. Returns whether the
     /// statement may go there.
-    async fn wait_for(&mut self, reader: &Arc<Reader>, mark: Mark, plan: &Plan) -> bool {
+    async fn has_caught_up(
+        &mut self,
+        reader: &Arc<Reader>,
+        mark: Mark,
+        plan: &Plan,
+    ) -> Result<bool, Interrupted> {
         let start = Instant::now();
         let token = self.token_for(mark);
         let token = token.as_ref();
         if reader.has_reached(mark, token) {
             self.note_waited(reader, mark, Waited::Reached, start);
-            return true;
+            return Ok(true);
         }
         self.waits = self.waiting(reader, plan, mark, token);
         if self.waits.is_some() {
-            return true;
+            return Ok(true);
         }
+        let waited = tokio::select! {
+            waited = self.wait_for(reader, mark, token) => waited,
+            () = self.handle.interrupted() => return Err(Interrupted),
+        };
+        self.note_waited(reader, mark, waited, start);
+        Ok(waited == Waited::Reached)
+    }
+
+    /// Waits as the configuration says.
+    async fn wait_for(&self, reader: &Reader, mark: Mark, token: Option<&Token>) -> Waited {
         let consistency = &self.world.config.consistency;
         let patience = consistency.max_wait;
-        let waited = match consistency.on_stale {
+        match consistency.on_stale {
             OnStale::Writer => match reader.wait(mark, token, Duration::ZERO).await {
                 true => Waited::Reached,
                 false => Waited::NotAtAll,
@@ -248,9 +278,7 @@ impl Session {
                 let trip = self.round_trip();
                 reader.wait_while_quicker(mark, token, trip, patience).await
             }
-        };
-        self.note_waited(reader, mark, waited, start);
-        waited == Waited::Reached
+        }
     }
 
     /// Whether the session's reads have spent more time on crossing the ocean than waiting is
@@ -371,7 +399,12 @@ impl Session {
             let endpoint = self.endpoint(*destination).cloned();
             let endpoint = endpoint.ok_or_else(SqlError::no_writer)?;
             let insist = !matches!(destination, Destination::Reader(_));
-            match self.borrow_from(&endpoint, has_schema, insist, start).await {
+            let handle = self.handle.clone();
+            let borrowed = tokio::select! {
+                borrowed = self.borrow_from(&endpoint, has_schema, insist, start) => borrowed,
+                () = handle.interrupted() => return Err(Interrupted.into()),
+            };
+            match borrowed {
                 // While it waited, the reader may have been replaced by an older copy of itself.
                 Ok((_, true))
                     if !insist && !self.has_seat(&endpoint, endpoint.standing().doubts()) =>
@@ -381,7 +414,6 @@ impl Session {
                 }
                 Ok((lease, _)) => return Ok(lease),
                 Err(LeaseError::Closed) => self.follow_reload(destination),
-                Err(LeaseError::Killed) => return Err(SqlError::interrupted()),
                 Err(error) if insist => return Err(refusal(&endpoint, &error)),
                 Err(error) => {
                     tracing::debug!(endpoint = endpoint.name, %error, "reader not available, asking the writer");
@@ -446,10 +478,7 @@ impl Session {
             // The other half is for the writer, which answers in the reader's place.
             patience /= 2;
         }
-        let lease = tokio::select! {
-            lease = pool.lease(patience, insist, start) => lease?,
-            () = self.handle.killed() => return Err(LeaseError::Killed),
-        };
+        let lease = pool.lease(patience, insist, start).await?;
         Ok((lease, true))
     }
 

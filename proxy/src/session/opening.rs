@@ -61,7 +61,7 @@ impl Session {
     /// it for, and runs the statements of the configuration.
     async fn initialise(&mut self, inherits: bool) -> Result<(), SqlError> {
         let planned = self.plan(b"SET NAMES utf8mb4", false);
-        let mut destination = self.destination(&planned.plan, &planned.hints).await;
+        let mut destination = self.destination(&planned.plan, &planned.hints).await?;
         let mut lease = self.borrow_in_time(&mut destination, false).await?;
         if inherits && !lease.inherited.is_empty() {
             let state = self.state.with(&lease.inherited);
@@ -145,7 +145,13 @@ impl Session {
     /// been told, and `false` is returned.
     async fn select_schema(&mut self, schema: &[u8]) -> io::Result<bool> {
         let planned = self.shared.plans.plan(b"USE a", self.state.dialect, false);
-        let mut destination = self.destination(&planned.plan, &planned.hints).await;
+        let mut destination = match self.destination(&planned.plan, &planned.hints).await {
+            Ok(destination) => destination,
+            Err(interrupted) => {
+                self.client.send_error(&interrupted.into()).await?;
+                return Ok(false);
+            }
+        };
         let wanted = self.state.with_schema(schema);
         let wanted = self.shared.states.intern(wanted);
         loop {

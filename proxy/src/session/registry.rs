@@ -65,6 +65,8 @@ pub struct Handle {
     /// The bits of its [`Holds`].
     held: AtomicU32,
     signal: AtomicU8,
+    /// How often what it waits for was interrupted.
+    interruptions: AtomicU32,
     /// Wakes the session's task, the only one that waits for signals.
     waker: Mutex<Option<Waker>>,
     /// When it began to wait or to work: milliseconds since the registry began, or `UNSEEN`, times
@@ -86,6 +88,16 @@ impl Handle {
     /// Tells the session; a stronger signal is never replaced by a weaker one.
     pub fn send(&self, signal: Signal) {
         self.signal.fetch_max(signal as u8, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Interrupts the statement at hand, should it wait for something within the proxy.
+    pub fn interrupt(&self) {
+        self.interruptions.fetch_add(1, Ordering::AcqRel);
+        self.wake();
+    }
+
+    fn wake(&self) {
         let waker = self.waker().take();
         if let Some(waker) = waker {
             waker.wake();
@@ -105,12 +117,25 @@ impl Handle {
 
     /// Waits until the signal is another than `known`.
     pub async fn signalled(&self, known: Signal) -> Signal {
+        self.woken(|| Some(self.signal()).filter(|signal| *signal != known))
+            .await
+    }
+
+    /// Waits until the session is killed, or what it waits for interrupted.
+    pub async fn interrupted(&self) {
+        let known = self.interruptions.load(Ordering::Acquire);
+        let is_interrupted =
+            || self.signal() == Signal::Kill || self.interruptions.load(Ordering::Acquire) != known;
+        self.woken(|| is_interrupted().then_some(())).await;
+    }
+
+    /// Waits until there is something to be seen.
+    async fn woken<T>(&self, look: impl Fn() -> Option<T>) -> T {
         poll_fn(|context| {
             let mut waker = self.waker();
-            // Looked at under the lock: who sends takes the waker after storing the signal.
-            let signal = self.signal();
-            if signal != known {
-                return Poll::Ready(signal);
+            // Looked at under the lock: who wakes takes the waker after storing what is to be seen.
+            if let Some(seen) = look() {
+                return Poll::Ready(seen);
             }
             match &mut *waker {
                 Some(waker) => waker.clone_from(context.waker()),
@@ -119,14 +144,6 @@ impl Handle {
             Poll::Pending
         })
         .await
-    }
-
-    /// Waits until the session is killed.
-    pub async fn killed(&self) {
-        let mut known = self.signal();
-        while known != Signal::Kill {
-            known = self.signalled(known).await;
-        }
     }
 
     fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
@@ -259,6 +276,7 @@ impl Registry {
             who: Mutex::default(),
             held: AtomicU32::new(0),
             signal: AtomicU8::new(self.told.load(Ordering::Acquire)),
+            interruptions: AtomicU32::new(0),
             waker: Mutex::default(),
             activity: AtomicU64::new(UNSEEN * 2 + 1),
             idle_limit: AtomicU64::new(NO_LIMIT),

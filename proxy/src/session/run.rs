@@ -52,7 +52,10 @@ impl Session {
             Box::pin(self.leave_what_is_over(planned)).await;
         }
         let may_read_ahead = self.may_read_ahead(plan, &planned.hints);
-        let destination = self.destination(plan, &planned.hints).await;
+        let destination = match self.destination(plan, &planned.hints).await {
+            Ok(destination) => destination,
+            Err(interrupted) => return Box::pin(self.fail_to_borrow(interrupted.into())).await,
+        };
         if self.parting.is_some()
             && (!matches!(destination, Destination::Reader(_)) || touches_ids(plan))
         {
@@ -119,7 +122,7 @@ impl Session {
         self.stop_reading_ahead(plan, &planned.hints);
     }
 
-    /// Tells the client that no connection could be borrowed.
+    /// Tells the client that the statement got no connection.
     async fn fail_to_borrow(&mut self, error: SqlError) -> io::Result<Flow> {
         self.shared.metrics.errors.inc(ErrorSource::Backend);
         self.last.endpoint = None;
