@@ -66,7 +66,10 @@ impl Session {
         // What only the session's own connection has may be named.
         let is_common = self.holds.is_empty()
             && self.cursors.is_empty()
-            && self.transaction != Transaction::ReadOnly;
+            && !matches!(
+                self.transaction,
+                Transaction::ReadOnly | Transaction::ReadOnlyOnWriter
+            );
         if !is_meant || !is_common {
             return None;
         }

@@ -103,11 +103,16 @@ impl Session {
         let mut told = Told::default();
         // What few statements need is boxed, so that no other carries the room for it.
         if !followups.is_empty() {
+            let found_rows = self.diagnostics.found_rows;
             let reading = Box::pin(self.read_followups(&mut lease, followups));
             match reading.await {
                 Ok(answers) => told = answers,
                 // The answer is out already; only the connection is lost.
                 Err(_) => return Ok(self.lose(plan, &lease)),
+            }
+            if !reply.is_result_set && !plan.needs.contains(Needs::CALC_FOUND_ROWS) {
+                // It opened no cursor, so the connection tells of others.
+                self.diagnostics.found_rows = found_rows;
             }
             self.diagnostics.note_question();
         }

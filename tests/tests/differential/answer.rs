@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::io::ErrorKind;
 
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::column::ColumnDefinition;
@@ -34,7 +35,7 @@ pub(crate) struct Answer {
     /// What came, in order.
     pub(crate) packets: Vec<(What, Packet)>,
     /// Whether the connection broke instead of going on.
-    pub(crate) broken: Option<String>,
+    pub(crate) broken: Option<ErrorKind>,
 }
 
 /// What a packet is.
@@ -61,6 +62,14 @@ pub(crate) enum What {
 /// What every LOAD DATA LOCAL gets.
 const FILE: &[u8] = b"71\tone\n72\ttwo\nnot a number\tthree\n";
 
+/// How a connection broke. What is noticed first when the server closes it is a matter of time.
+pub(crate) fn how_it_broke(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => ErrorKind::UnexpectedEof,
+        kind => kind,
+    }
+}
+
 impl Answer {
     /// Reads what answers one command.
     pub(crate) async fn read(client: &mut Client, kind: Kind) -> Self {
@@ -73,7 +82,7 @@ impl Answer {
             Kind::Nothing => Ok(()),
         };
         if let Err(error) = reading {
-            answer.broken = Some(error.kind().to_string());
+            answer.broken = Some(how_it_broke(&error));
         }
         answer
     }

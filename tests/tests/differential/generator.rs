@@ -77,6 +77,8 @@ struct Author {
     takes_long: [bool; SLOTS],
     /// Whether each has been executed, so that its types are known.
     has_types: [bool; SLOTS],
+    /// Whether the last parameter had a value that is no text.
+    has_values: [bool; SLOTS],
     /// Whether each is executed with a cursor, where it is always one or the other. MySQL breaks off
     /// its answer to a statement that is executed without a cursor after one with it, and MariaDB
     /// crashes when a DELETE … RETURNING opens one.
@@ -111,6 +113,7 @@ impl Author {
             has_bare: [false; SLOTS],
             takes_long: [false; SLOTS],
             has_types: [false; SLOTS],
+            has_values: [false; SLOTS],
             has_cursor: [None; SLOTS],
             long: Vec::new(),
         }
@@ -157,7 +160,12 @@ impl Author {
             }
             3 => Step::ResetStatement(slot),
             4..=5 => Step::Fetch(slot, self.rng.u32(0..4)),
-            6..=7 if parameters > 0 && self.takes_long[slot] => {
+            // MariaDB stores a piece of its memory in place of text for what was a number before.
+            6..=7
+                if parameters > 0
+                    && self.takes_long[slot]
+                    && !(self.has_values[slot] && self.flavor == Flavor::Mariadb) =>
+            {
                 let parameter = parameters - 1;
                 let length = self.rng.usize(0..30);
                 self.long.push((slot, parameter));
@@ -181,7 +189,11 @@ impl Author {
             // Without types, nobody knows how long another value is.
             false => Value::Null,
         };
-        let values = (0..parameters).map(value).collect();
+        let values: Vec<Value> = (0..parameters).map(value).collect();
+        self.has_values[slot] |= !matches!(
+            values.last(),
+            None | Some(Value::Null | Value::Text(_) | Value::Long)
+        );
         self.long.retain(|(of, _)| *of != slot);
         let by_chance = self.rng.u8(0..5) == 0;
         let cursor = self.has_cursor[slot].unwrap_or(by_chance);
@@ -204,6 +216,7 @@ impl Author {
             .iter()
             .any(|start| sql.starts_with(start));
         self.has_types[slot] = false;
+        self.has_values[slot] = false;
         let by_chance = self.rng.u8(0..5) == 0;
         self.has_cursor[slot] = match self.flavor {
             Flavor::Mysql => Some(by_chance),

@@ -677,6 +677,31 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             "a schema stays with the session that has selected it",
             without_schema(),
         ),
+        (
+            "MariaDB prepares no write in a read-only transaction, on the writer either",
+            script(vec![
+                query("CALL writes(2)"),
+                query("START TRANSACTION READ ONLY"),
+                query("SELECT RELEASE_LOCK('one_{run}_a')"),
+                prepare("INSERT INTO traced (a) VALUES (-1)"),
+                query("ROLLBACK"),
+            ]),
+        ),
+        (
+            "what asks for a cursor and has no rows leaves FOUND_ROWS()",
+            script(vec![
+                query("SELECT 1 UNION SELECT 2 UNION SELECT 3"),
+                prepare("INSERT INTO kinds (id, whole, word) VALUES (5, 5, 'a')"),
+                with_cursor(&[]),
+                query("SELECT FOUND_ROWS()"),
+                prepare("CREATE TABLE made (a INT)"),
+                with_cursor(&[]),
+                query("SELECT FOUND_ROWS()"),
+                prepare("SELECT 1 UNION SELECT 2"),
+                with_cursor(&[]),
+                query("SELECT FOUND_ROWS()"),
+            ]),
+        ),
     ]
 }
 

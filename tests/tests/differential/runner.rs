@@ -9,7 +9,7 @@ use isthmus_protocol::error_packet::ErrPacket;
 use isthmus_protocol::lenenc::put_bytes;
 use isthmus_tests::wire::{Client, USUAL};
 
-use crate::answer::{Answer, Kind, What};
+use crate::answer::{Answer, Kind, What, how_it_broke};
 use crate::audit::audit;
 use crate::compare::is_same;
 use crate::known::Question;
@@ -203,7 +203,7 @@ impl Player {
         let (payload, kind) = self.command(step);
         if let Err(error) = self.client.send(0, &payload).await {
             return Answer {
-                broken: Some(error.kind().to_string()),
+                broken: Some(how_it_broke(&error)),
                 ..Answer::default()
             };
         }
