@@ -70,7 +70,7 @@ async fn a_reset_is_not_waited_for(flavor: Flavor) {
     let start = Instant::now();
     assert!(a.reset().await.unwrap());
     assert!(start.elapsed() < Duration::from_secs(2));
-    ocean.line.set_round_trip(ROUND_TRIP);
+    ocean.line.set_round_trip(*ROUND_TRIP);
     a.query_drop(insert).await.unwrap();
     let rows = column(writer, "SELECT CAST(a AS CHAR) FROM trips_reset.t").await;
     assert_eq!(rows, ["0", "0", "0"]);

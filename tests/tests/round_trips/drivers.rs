@@ -102,7 +102,7 @@ impl Program {
         let start = Instant::now();
         self.run("ROLLBACK").await;
         assert!(start.elapsed() < Duration::from_secs(2), "it has waited");
-        ocean.line.set_round_trip(ROUND_TRIP);
+        ocean.line.set_round_trip(*ROUND_TRIP);
         // Which is answered after it.
         self.run(insert).await;
     }

@@ -17,6 +17,7 @@ mod scripts;
 mod switches;
 mod warm;
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use isthmus_lab::{Proxy, Relay, Server};
@@ -25,8 +26,13 @@ use isthmus_tests::{Answered, Stage, Table, connect, set};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 
-/// The time to the writer and back: so long that the bursts of two trips are never one.
-const ROUND_TRIP: Duration = Duration::from_millis(100);
+/// The time to the writer and back: 150 ms, or `ISTHMUS_TEST_ROUND_TRIP` milliseconds, in which what
+/// is sent without being waited for has to be on its way.
+static ROUND_TRIP: LazyLock<Duration> = LazyLock::new(|| {
+    let milliseconds = std::env::var("ISTHMUS_TEST_ROUND_TRIP");
+    let milliseconds = milliseconds.map_or(150, |text| text.parse().unwrap());
+    Duration::from_millis(milliseconds)
+});
 
 /// A proxy of its own with a long line of its own to the writer.
 struct Ocean {
@@ -41,7 +47,7 @@ impl Ocean {
     }
 
     async fn with(stage: &Stage, adjust: impl Fn(&mut Table)) -> Self {
-        let line = Relay::start(stage.lab.writer().address(), ROUND_TRIP).unwrap();
+        let line = Relay::start(stage.lab.writer().address(), *ROUND_TRIP).unwrap();
         let address = line.address().to_string();
         let proxy = stage
             .another_proxy(|config| {
@@ -68,13 +74,19 @@ impl Ocean {
         connect(self.proxy.address(), |options| options.db_name(schema)).await
     }
 
-    /// Runs something, and counts the writes that went to the writer: each is a round trip.
+    /// Runs something, and counts the writes that went to the writer, each of which is a round trip
+    /// and has its answer. (That may come in pieces: a COMMIT waits for the disk.)
     async fn cost<T>(&self, work: impl AsyncFnOnce() -> T) -> (T, u64) {
         let before = self.line.traffic();
         let result = work().await;
         // What was not waited for is under way.
-        tokio::time::sleep(ROUND_TRIP / 4).await;
-        let trips = (self.line.traffic() - before).to_server.bursts;
+        tokio::time::sleep(*ROUND_TRIP / 4).await;
+        let passed = || self.line.traffic() - before;
+        let trips = passed().to_server.bursts;
+        until("each write is answered", async || {
+            passed().to_client.bursts >= trips
+        })
+        .await;
         (result, trips)
     }
 
@@ -386,7 +398,7 @@ isthmus_tests::on_each_flavor! {
         let mut a = ocean.connect(Some("trips_rollback")).await;
         a.query_drop("INSERT INTO t (a) VALUES (1)").await.unwrap();
         let rolled_back = async |a: &mut Conn, sql: &str| {
-            ocean.line.set_round_trip(ROUND_TRIP);
+            ocean.line.set_round_trip(*ROUND_TRIP);
             a.query_drop("BEGIN").await.unwrap();
             a.query_drop(sql).await.unwrap();
             // Longer than any machine dawdles.
@@ -401,13 +413,13 @@ isthmus_tests::on_each_flavor! {
         assert_eq!(id, Some(2), "the rolled back one");
         assert!(start.elapsed() > Duration::from_millis(500), "it comes from the writer");
         assert!(!rolled_back(&mut a, "INSERT IGNORE INTO t VALUES (1, 7)").await, "it had warnings");
-        ocean.line.set_round_trip(ROUND_TRIP);
+        ocean.line.set_round_trip(*ROUND_TRIP);
         a.query_drop("UPDATE t SET a = a + 10").await.unwrap();
         assert_eq!(column(stage.lab.writer(), "SELECT CAST(a AS CHAR) FROM trips_rollback.t").await, ["11"]);
         // Broken before the server has answered, it is rolled back all the same.
         assert!(rolled_back(&mut a, "UPDATE t SET a = 99").await);
         ocean.line.reset_connections().await;
-        ocean.line.set_round_trip(ROUND_TRIP);
+        ocean.line.set_round_trip(*ROUND_TRIP);
         a.query_drop("UPDATE t SET a = a + 10").await.unwrap();
         assert_eq!(column(stage.lab.writer(), "SELECT CAST(a AS CHAR) FROM trips_rollback.t").await, ["21"]);
     }

@@ -92,7 +92,7 @@ async fn a_rollback_can_be_waited_for(flavor: Flavor) {
         a.query_drop("ROLLBACK").await.unwrap();
         let was_waited_for = start.elapsed() > Duration::from_secs(2);
         assert_eq!(was_waited_for, is_waited_for, "without {switches:?}");
-        ocean.line.set_round_trip(ROUND_TRIP);
+        ocean.line.set_round_trip(*ROUND_TRIP);
         a.query_drop("UPDATE t SET a = 2").await.unwrap();
         let rows = column(
             stage.lab.writer(),
