@@ -121,6 +121,8 @@ pub struct Reply {
     pub rows: u64,
     /// Whether the last result was a result set.
     pub is_result_set: bool,
+    /// Whether any was.
+    pub has_result_set: bool,
     /// Ids and counts, if a PREPARE succeeded.
     pub prepared: Option<PrepareOk>,
 }
@@ -135,6 +137,7 @@ impl Reply {
         self.warnings = ok.warnings;
         self.session_state.extend_from_slice(ok.session_state);
         self.is_result_set = rows.is_some();
+        self.has_result_set |= self.is_result_set;
         self.rows = rows.unwrap_or(0);
     }
 

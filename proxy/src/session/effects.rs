@@ -110,8 +110,8 @@ impl Session {
                 // The answer is out already; only the connection is lost.
                 Err(_) => return Ok(self.lose(plan, &lease)),
             }
-            if !reply.is_result_set && !plan.needs.contains(Needs::CALC_FOUND_ROWS) {
-                // It opened no cursor, so the connection tells of others.
+            if !reply.has_result_set && !plan.needs.contains(Needs::CALC_FOUND_ROWS) {
+                // It was no query, so the connection tells of others.
                 self.diagnostics.found_rows = found_rows;
             }
             self.diagnostics.note_question();

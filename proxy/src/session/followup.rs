@@ -30,7 +30,7 @@ pub(super) enum Followup {
     /// The value behind LAST_INSERT_ID(): the OK packet also has ids that a client chose itself,
     /// which the function does not return.
     LastInsertId,
-    /// The value behind FOUND_ROWS() after SQL_CALC_FOUND_ROWS.
+    /// The value behind FOUND_ROWS() where the results do not tell.
     FoundRows,
     /// The value of a session variable that the answer does not report, since the client has chosen
     /// to hear others.
@@ -117,7 +117,10 @@ impl Session {
         let assigned = self.assigned_before_leaving(plan, is_alone);
         // The answer to the opening of a cursor has no rows.
         let opens_cursor = opens_cursor && plan.kind != sql::Kind::Set;
-        if plan.needs.contains(Needs::CALC_FOUND_ROWS) || opens_cursor {
+        // What of several statements found rows is not to be seen in their results.
+        let is_several =
+            plan.is_script() || matches!(plan.kind, sql::Kind::Call | sql::Kind::Compound);
+        if plan.needs.contains(Needs::CALC_FOUND_ROWS) || opens_cursor || is_several {
             followups.push(Followup::FoundRows);
         }
         let is_leaving = if self.transaction == Transaction::None {

@@ -311,9 +311,13 @@ fn is_harmless(plan: &Plan) -> bool {
 /// Whether a read-only session keeps a statement of this kind from having any effect. Of several
 /// statements, the server runs none behind the first that it refuses.
 fn is_gated(plan: &Plan) -> bool {
-    use sql::Kind::{Delete, Insert, Replace, Truncate, Update};
+    use sql::Kind::{Ddl, Delete, Insert, Replace, Truncate, Update};
     let is_gated = |plan: &Plan| {
-        plan.is_certain && matches!(plan.kind, Insert | Replace | Update | Delete | Truncate)
+        plan.is_certain
+            && matches!(
+                plan.kind,
+                Insert | Replace | Update | Delete | Truncate | Ddl
+            )
     };
     let is_idle = |plan: &Plan| is_read(plan) || is_control(plan);
     match &plan.parts[..] {

@@ -594,6 +594,10 @@ fn definition(first: &[u8], words: Words<'_>, mut rest: Words<'_>) -> Plan {
             _ => unknown(),
         };
     }
+    if rest.accept_all(&["resource", "group"]) {
+        // MySQL drops one even in a read-only session.
+        return implicit_commit(Kind::Admin);
+    }
     let plan = implicit_commit(Kind::Ddl);
     if first == b"create" && rest.accept("table") {
         // CREATE TABLE … SELECT computes expressions.

@@ -702,6 +702,25 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
                 query("SELECT FOUND_ROWS()"),
             ]),
         ),
+        (
+            "FOUND_ROWS() behind several statements is that of the last query",
+            script(queries(&[
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "SELECT a FROM t WHERE id = 9 LOCK IN SHARE MODE; SAVEPOINT s1",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "SELECT 1 UNION SELECT 2; SAVEPOINT s1",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "SET @a = 3; SET @b = 4",
+                "SELECT FOUND_ROWS()",
+                "CALL shows(2)",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "BEGIN NOT ATOMIC SET @a = 3; SELECT @a; INSERT INTO t (a) VALUES (8); END",
+                "SELECT FOUND_ROWS()",
+            ])),
+        ),
     ]
 }
 

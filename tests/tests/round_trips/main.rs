@@ -136,6 +136,18 @@ isthmus_tests::on_each_flavor! {
             other.query_drop("DELETE FROM trips_state.t WHERE id < 0").await.unwrap();
             ocean.expect(&mut a, &sql, 1).await;
         }
+        for sql in [
+            "CREATE TABLE made (a INT)",
+            "CREATE INDEX i ON made (a)",
+            "ALTER TABLE made ADD COLUMN b INT",
+            "RENAME TABLE made TO renamed",
+            "CREATE VIEW seen AS SELECT * FROM renamed",
+            "DROP VIEW seen",
+            "DROP TABLE renamed",
+        ] {
+            other.query_drop("DELETE FROM trips_state.t WHERE id < 0").await.unwrap();
+            ocean.expect(&mut a, sql, 1).await;
+        }
         other.query_drop("DELETE FROM trips_state.t WHERE id < 0").await.unwrap();
         let statement = a.prep(insert).await.unwrap();
         other.query_drop("DELETE FROM trips_state.t WHERE id < 0").await.unwrap();
@@ -203,6 +215,10 @@ isthmus_tests::on_each_flavor! {
         // It was prepared where nothing can be prepared any more.
         assert_eq!(code(gone.exec_drop(&insert, ()).await), 1049);
         assert_eq!(code(gone.query_drop("INSERT INTO t VALUES (4)").await), 1046);
+        for sql in ["CREATE TABLE made (a INT)", "ALTER TABLE t ADD b INT", "DROP TABLE t"] {
+            here.query_drop("DELETE FROM t WHERE a = 99").await.unwrap();
+            assert_eq!(code(gone.query_drop(sql).await), 1046, "{sql}");
+        }
         here.query_drop("INSERT INTO t VALUES (3)").await.unwrap();
         assert_eq!(column(stage.lab.writer(), "SELECT a FROM trips_here.t").await, ["1", "3"]);
     }
