@@ -1,50 +1,49 @@
 //! How long a reader took lately to catch up with a mark.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use super::reader::nanos;
 
 /// How many times are remembered.
 const LENGTH: usize = 64;
 
-/// The last times that passed between a mark and the moment when it was reached.
-#[derive(Debug)]
+/// The last times that passed between a mark and the moment when it was reached, in nanoseconds.
+/// They are read far more often than noted.
+#[derive(Debug, Default)]
 pub struct CatchUps {
-    /// In nanoseconds; 0 where none was noted yet.
-    times: [AtomicU64; LENGTH],
-    next: AtomicUsize,
-}
-
-impl Default for CatchUps {
-    fn default() -> Self {
-        Self {
-            times: [const { AtomicU64::new(0) }; LENGTH],
-            next: AtomicUsize::new(0),
-        }
-    }
+    /// As they were noted.
+    times: Mutex<VecDeque<u64>>,
+    /// The shortest first.
+    sorted: ArcSwap<Vec<u64>>,
 }
 
 impl CatchUps {
     /// Notes how long it took.
     pub(super) fn note(&self, time: Duration) {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % LENGTH;
-        if let Some(slot) = self.times.get(index) {
-            slot.store(nanos(time).max(1), Ordering::Relaxed);
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        if times.len() == LENGTH {
+            times.pop_front();
         }
+        times.push_back(nanos(time));
+        let mut sorted: Vec<u64> = times.iter().copied().collect();
+        sorted.sort_unstable();
+        self.sorted.store(sorted.into());
     }
 
     /// How much longer it will probably take, when it has taken `elapsed` so far: the mean of what
     /// was left at that age. Where nothing was ever that old, or nothing is known, as long again.
     pub fn expected_rest(&self, elapsed: Duration) -> Duration {
         let elapsed = nanos(elapsed);
-        let (mut sum, mut count) = (0_u64, 0_u64);
-        for time in self.times() {
-            if let Some(rest) = time.checked_sub(elapsed).filter(|rest| *rest > 0) {
-                sum = sum.saturating_add(rest);
-                count += 1;
-            }
-        }
+        let times = self.sorted.load();
+        let rests = longer_than(&times, elapsed)
+            .iter()
+            .map(|time| time - elapsed);
+        let count = rests.len() as u64;
+        let sum = rests.fold(0_u64, u64::saturating_add);
         Duration::from_nanos(sum.checked_div(count).unwrap_or(elapsed))
     }
 
@@ -57,23 +56,24 @@ impl CatchUps {
         // Those that are late by a little are no sign of a long one.
         let age = nanos(elapsed.max(others - others / 8));
         let (elapsed, trip) = (nanos(elapsed), nanos(trip));
-        let longer = self.times().filter(|time| *time > age);
-        let mut rests: Vec<u64> = longer.map(|time| time - elapsed).collect();
-        if rests.is_empty() {
-            return Duration::from_nanos(if age < trip { age } else { 0 });
+        let times = self.sorted.load();
+        let rests = longer_than(&times, age).iter().map(|time| time - elapsed);
+        match rests.clone().next() {
+            None => return Duration::from_nanos(if age < trip { age } else { 0 }),
+            Some(shortest) if shortest >= trip => return Duration::ZERO,
+            Some(_) => {}
         }
-        rests.sort_unstable();
         let count = rests.len() as u64;
         // Whoever waits until one of them is over has waited for the shorter ones to their end, and
         // crosses the ocean after the longer ones.
         let (mut best, mut least) = (0, count.saturating_mul(trip));
         let mut shorter = 0_u64;
-        for (longer, rest) in (0..count).rev().zip(&rests) {
-            shorter = shorter.saturating_add(*rest);
+        for (longer, rest) in (0..count).rev().zip(rests) {
+            shorter = shorter.saturating_add(rest);
             let beyond = longer.saturating_mul(rest.saturating_add(trip));
             let cost = shorter.saturating_add(beyond);
             if cost < least {
-                (best, least) = (*rest, cost);
+                (best, least) = (rest, cost);
             }
         }
         // What was just as long before is late by a little now.
@@ -82,17 +82,18 @@ impl CatchUps {
 
     /// The one in the middle; `None` if nothing was noted yet.
     pub fn median(&self) -> Option<Duration> {
-        let mut times: Vec<u64> = self.times().collect();
-        times.sort_unstable();
+        let times = self.sorted.load();
         times
             .get(times.len() / 2)
             .map(|time| Duration::from_nanos(*time))
     }
+}
 
-    fn times(&self) -> impl Iterator<Item = u64> {
-        let times = self.times.iter().map(|slot| slot.load(Ordering::Relaxed));
-        times.filter(|time| *time > 0)
-    }
+/// Those of sorted times that are longer.
+fn longer_than(times: &[u64], time: u64) -> &[u64] {
+    times
+        .get(times.partition_point(|one| *one <= time)..)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ const WAIT_SECONDS: f64 = 0.5;
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 /// The pauses between two looks at how far the reader is.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+/// The pause where the writer is so near that nobody waits for the reader: to ask more often would
+/// cost both more than it saves.
+const UNHURRIED: Duration = Duration::from_millis(4);
 
 /// Advances the reader's instant until the task is aborted. Whatever fails makes it stand still:
 /// sessions that have written then read from the writer.
@@ -34,10 +37,11 @@ pub async fn follow(
     let mut follower = Follower {
         ledger,
         reader,
+        writer,
         login,
         heartbeat,
     };
-    let (scale, choice) = follower.choose(&writer, settings.source).await;
+    let (scale, choice) = follower.choose(settings.source).await;
     let endpoint = follower.reader.endpoint.name.as_str();
     let Choice { source, reason } = &choice;
     tracing::info!(endpoint, source, reason, "how the reader is followed");
@@ -75,6 +79,7 @@ pub async fn follow(
 struct Follower {
     ledger: Arc<Ledger>,
     reader: Arc<Reader>,
+    writer: Arc<Endpoint>,
     login: Credentials,
     heartbeat: Heartbeat,
 }
@@ -82,18 +87,18 @@ struct Follower {
 impl Follower {
     /// By what the reader's progress is told, where by anything; asks until both servers have
     /// answered.
-    async fn choose(&self, writer: &Endpoint, source: Source) -> (Option<Scale>, Choice) {
+    async fn choose(&self, source: Source) -> (Option<Scale>, Choice) {
         let configured = "the configuration says so".to_owned();
         let (scale, reason) = match source {
             Source::Gtid => (Some(Scale::Gtids), configured),
             Source::Heartbeat => (Some(Scale::Beats), configured),
             Source::Fixed => (None, configured),
             Source::Aurora => {
-                let (scale, reason) = self.wait_for_aurora(writer).await;
+                let (scale, reason) = self.wait_for_aurora().await;
                 (Some(scale), format!("{configured}, and {reason}"))
             }
             Source::Auto => loop {
-                match guarded(self.find_best(writer)).await {
+                match guarded(self.find_best()).await {
                     Ok(best) => break best,
                     Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
                 }
@@ -109,8 +114,8 @@ impl Follower {
         (scale, Choice { source, reason })
     }
 
-    async fn find_best(&self, writer: &Endpoint) -> Result<(Option<Scale>, String), QueryError> {
-        let endpoint = &self.reader.endpoint;
+    async fn find_best(&self) -> Result<(Option<Scale>, String), QueryError> {
+        let (writer, endpoint) = (&*self.writer, &*self.reader.endpoint);
         let mut lacking = Vec::new();
         for server in [writer, endpoint] {
             if !server.learn(&self.login).await?.has_gtids {
@@ -147,11 +152,11 @@ impl Follower {
     }
 
     /// By what Aurora tells how far the reader is. Where it does not, that may come yet.
-    async fn wait_for_aurora(&self, writer: &Endpoint) -> (Scale, &'static str) {
+    async fn wait_for_aurora(&self) -> (Scale, &'static str) {
         let mut reported = false;
         loop {
             let looking = async {
-                let mut writing = connect(writer, &self.login).await?;
+                let mut writing = connect(&self.writer, &self.login).await?;
                 let mut reading = connect(&self.reader.endpoint, &self.login).await?;
                 find_aurora(&mut writing, &mut reading).await
             };
@@ -238,8 +243,16 @@ impl Follower {
         let position = Position::Gtids(executed);
         self.ledger.reached(&self.reader, doubts, &position);
         // Where many write, one question answers for several.
-        tokio::time::sleep(PAUSES.0).await;
+        tokio::time::sleep(self.pause()).await;
         Ok(())
+    }
+
+    fn pause(&self) -> Duration {
+        let sign = self.writer.sign_of_life();
+        match sign.is_some_and(|sign| sign.round_trip < PAUSES.0) {
+            true => UNHURRIED,
+            false => PAUSES.0,
+        }
     }
 
     /// Looks how far the reader is until it is there. A doubt ends that.

@@ -247,6 +247,7 @@ impl Session {
             return Ok(true);
         }
         let waited = tokio::select! {
+            biased;
             waited = self.wait_for(reader, mark, token) => waited,
             () = self.handle.interrupted() => return Err(Interrupted),
         };
@@ -289,8 +290,11 @@ impl Session {
         mark: Mark,
         token: Option<&Token>,
     ) -> bool {
-        let rest = reader.expected_rest(mark, token);
         let spent = self.mark.as_ref().map_or(Duration::ZERO, |pin| pin.spent);
+        if spent.is_zero() {
+            return false;
+        }
+        let rest = reader.expected_rest(mark, token);
         spent > rest && rest >= self.round_trip()
     }
 
@@ -401,6 +405,7 @@ impl Session {
             let insist = !matches!(destination, Destination::Reader(_));
             let handle = self.handle.clone();
             let borrowed = tokio::select! {
+                biased;
                 borrowed = self.borrow_from(&endpoint, has_schema, insist, start) => borrowed,
                 () = handle.interrupted() => return Err(Interrupted.into()),
             };

@@ -228,7 +228,7 @@ impl Session {
             return self.refuse(error).await;
         }
         let with_cursor = execute.cursor_flags != 0;
-        let original = entry.original.clone();
+        let original = &entry.original;
         if original.planned.plan.place == Place::Previous
             && (self.lease.is_none() || self.diagnostics.are_elsewhere)
             // A count has a cursor, the conditions have none.
@@ -240,15 +240,15 @@ impl Session {
         if !with_cursor {
             self.close_cursor(id, entry.statement.number);
         }
-        entry.statement = self.executable(&entry.original, with_cursor);
+        self.choose_executable(entry, with_cursor);
         if self.takes_detour(&entry.statement) {
             self.diagnostics.row_count.is_elsewhere = true;
-            entry.statement = self.executable(&entry.original, with_cursor);
+            self.choose_executable(entry, with_cursor);
         }
         if with_cursor && self.shares_cursor(&entry.statement) {
             entry.statement = self.shared.statements.another(&entry.statement);
         }
-        let statement = entry.statement.clone();
+        let statement = &*entry.statement;
         let plan = &statement.planned.plan;
         if (plan.place, plan.kind) == (Place::Proxy, Kind::Show) {
             self.shared.metrics.statements.routed.inc(Route::Proxy);
@@ -257,7 +257,7 @@ impl Session {
         if plan.kind == Kind::Kill {
             self.shared.metrics.statements.routed.inc(Route::Proxy);
             return self
-                .kill_executed(&original.sql, &execute, &entry.types)
+                .kill_executed(&entry.original.sql, &execute, &entry.types)
                 .await;
         }
         // Its cursor ends with it.
@@ -266,7 +266,7 @@ impl Session {
             self.open_cursor(id);
         }
         let work = Work::Execute {
-            statement: &statement,
+            statement,
             execute,
             types: &entry.types,
             long_data: entry.long_data.parts(),
@@ -289,7 +289,7 @@ impl Session {
                 reader_if_allowed: false,
                 ..(*planned.plan).clone()
             };
-            planned.plan = Arc::new(on_writer);
+            planned.to_mut().plan = Arc::new(on_writer);
         }
         self.run_statement(work, &planned).await
     }
@@ -304,16 +304,19 @@ impl Session {
             })
     }
 
-    /// What is executed of a statement that the client prepared: with the session's values in place
-    /// of the calls that ask for them.
-    fn executable(&self, original: &Arc<Statement>, with_cursor: bool) -> Arc<Statement> {
+    /// Chooses what is executed of a statement that the client prepared: with the session's values in
+    /// place of the calls that ask for them. Mostly that is what it was, which other sessions share.
+    fn choose_executable(&self, entry: &mut SessionStatement, with_cursor: bool) {
+        let original = &entry.original;
         let rewritten = self.rewritten(&original.planned.plan, &original.sql);
-        if rewritten.is_none() && !with_cursor {
-            return original.clone();
+        if rewritten.is_some() || with_cursor {
+            let sql = rewritten.as_deref().unwrap_or(&original.sql);
+            let planned = original.planned.clone();
+            let statements = &self.shared.statements;
+            entry.statement = statements.intern(sql, planned, &original.state, with_cursor);
+        } else if !Arc::ptr_eq(original, &entry.statement) {
+            entry.statement = original.clone();
         }
-        let sql = rewritten.as_deref().unwrap_or(&original.sql);
-        let statements = &self.shared.statements;
-        statements.intern(sql, original.planned.clone(), &original.state, with_cursor)
     }
 
     /// COM_STMT_SEND_LONG_DATA, which is kept until the statement is executed and has no answer.

@@ -57,7 +57,7 @@ impl Session {
                 let Some(statement) = self.text_statements.get(&name).cloned() else {
                     return Ok(None);
                 };
-                let mut inner = self.shared.plans.refresh(&statement.planned);
+                let mut inner = self.shared.plans.refresh(&statement.planned).into_owned();
                 inner.hints = planned.hints.clone();
                 let work = Work::Text {
                     statement: &statement,

@@ -67,14 +67,15 @@ impl Session {
         mark: Mark,
         token: Option<&Token>,
     ) -> Option<Box<Waiting>> {
+        let sign = reader.endpoint.sign_of_life()?;
+        if sign.round_trip < FAR || !plan.is_plain() {
+            return None;
+        }
         let is_alone =
             self.transaction == Transaction::None && self.autocommit() && self.holds.is_empty();
         let user = self.world.config.user(&self.identity.user.name)?;
-        let sign = reader.endpoint.sign_of_life()?;
         if user.stale_reads != StaleReads::Never
-            || !plan.is_plain()
             || !is_alone
-            || sign.round_trip < FAR
             || !self.has_room_for_waits(&reader.endpoint)
         {
             return None;

@@ -42,6 +42,9 @@ pub(super) enum Work<'a> {
     },
 }
 
+/// What an execution is longer than its parameters: header, id, flags, a bitmap of NULLs, mostly.
+const ROOM: usize = 32;
+
 impl Work<'_> {
     /// The text, as far as it came in one packet: of a longer one nothing is asked.
     pub(super) fn sql(&self) -> &[u8] {
@@ -141,6 +144,7 @@ impl Work<'_> {
                 let known = lease.prepared.get(statement.number);
                 let id = expected.or(known).unwrap_or_default();
                 put_long_data(id, long_data, out);
+                out.reserve(ROOM + types.len() + execute.values.len());
                 packet::put_with(out, 0, |out| execute.encode(out, id, types, lease.form))
             }
             Work::Text {

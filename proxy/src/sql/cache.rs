@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::dialect::Dialect;
@@ -17,6 +18,8 @@ pub struct PlanCache {
     plans: quick_cache::sync::Cache<PlanKey, Arc<Plan>>,
     /// The same by the shape of a text, for texts that need no scan.
     shapes: PerThread<Mutex<Shapes>>,
+    /// Whether more is known of some statement than its text says.
+    has_learnt: AtomicBool,
     /// Makes this cache's digests its own: nobody can make up a statement that is found under
     /// another statement's digest.
     seed: u64,
@@ -94,6 +97,7 @@ impl PlanCache {
     /// A cache of at most about `capacity` plans.
     pub fn new(capacity: usize) -> PlanCache {
         PlanCache {
+            has_learnt: AtomicBool::new(false),
             plans: quick_cache::sync::Cache::new(capacity),
             shapes: PerThread::default(),
             seed: RandomState::new().hash_one(capacity),
@@ -184,6 +188,7 @@ impl PlanCache {
     fn remember(&self, planned: &Planned, plan: Plan) -> Planned {
         let plan = Arc::new(plan);
         self.plans.insert(planned.key, Arc::clone(&plan));
+        self.has_learnt.store(true, Ordering::Release);
         // Where one is put back by somebody who has just looked it up, it is found out once more.
         for shapes in self.shapes.all() {
             lock(shapes).places.fill_with(|| None);
@@ -195,13 +200,16 @@ impl PlanCache {
     }
 
     /// What is known today of a statement that was planned before.
-    pub fn refresh(&self, planned: &Planned) -> Planned {
+    pub fn refresh<'a>(&self, planned: &'a Planned) -> Cow<'a, Planned> {
+        if !self.has_learnt.load(Ordering::Acquire) {
+            return Cow::Borrowed(planned);
+        }
         match self.plans.get(&planned.key) {
-            Some(plan) => Planned {
+            Some(plan) if !Arc::ptr_eq(&plan, &planned.plan) => Cow::Owned(Planned {
                 plan,
                 ..planned.clone()
-            },
-            None => planned.clone(),
+            }),
+            _ => Cow::Borrowed(planned),
         }
     }
 

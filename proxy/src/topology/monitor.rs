@@ -25,6 +25,9 @@ pub struct Watch {
     pub trail: Arc<Trail>,
 }
 
+/// An endpoint that is down is asked again after this time at the most.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Asks the endpoint for a sign of life again and again, until the task is aborted.
 pub async fn watch(watch: Watch) {
     let Watch {
@@ -59,7 +62,11 @@ pub async fn watch(watch: Watch) {
             }
         }
         reported = true;
-        tokio::time::sleep(settings.interval).await;
+        let pause = match endpoint.is_up() {
+            true => settings.interval,
+            false => settings.interval.min(SOON),
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
