@@ -98,18 +98,27 @@ async fn what_comes_too_early_is_not_shown(flavor: Flavor) {
         .await
         .unwrap();
     rig.lab.stop_replication().await.unwrap();
-    for n in 1..4 {
+    for (n, charset) in (1..4).zip(["utf16", "ucs2", "utf32"]) {
         let update = format!("UPDATE t SET n = {n} WHERE id = 1");
         conn.query_drop(update).await.unwrap();
         let shown: Shown = conn.query_first(READ).await.unwrap();
         assert_eq!(shown, Some((n, "writer".to_owned())));
+        // In which the wait is for something else, unless it says how it is written.
+        conn.query_drop(format!("SET character_set_connection = {charset}"))
+            .await
+            .unwrap();
+        conn.query_drop(format!("UPDATE t SET n = {n} + 10 WHERE id = 1"))
+            .await
+            .unwrap();
+        let shown: Shown = conn.query_first(READ).await.unwrap();
+        assert_eq!(shown, Some((n + 10, "writer".to_owned())), "{charset}");
     }
     rig.lab.start_replication().await.unwrap();
     // Nothing that was not shown is left on a connection.
     until("the reader answers again", async || {
         let shown: Shown = conn.query_first(READ).await.unwrap();
         let (n, name) = shown.unwrap();
-        assert_eq!(n, 3);
+        assert_eq!(n, 13);
         name == "reader"
     })
     .await;

@@ -139,6 +139,29 @@ async fn who_waits_can_be_interrupted(flavor: Flavor) {
     assert_eq!(rows, [1, 2]);
 }
 
+/// Who would rather see an old state than none has not asked for one by that.
+async fn an_interrupted_read_shows_nothing_old(flavor: Flavor) {
+    let lab = dedicated(Options {
+        flavor,
+        ..Options::default()
+    });
+    let overlay = "[pool]\nmax_connections = 1\nborrow_timeout = \"10m\"\n\
+                   [consistency]\non_stale = \"writer\"";
+    let rig = Rig::start_on(lab.await, overlay).await;
+    let blueprint = rig.blueprint.clone();
+    let blueprint = blueprint.with_user_setting(&rig.user, "stale_reads", "when_writer_is_down");
+    assert_eq!(rig.reload(&blueprint).await.0, 200);
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let (mut holder, mut killer) = (rig.connect().await, rig.connect().await);
+    let mut victim = rig.connect().await;
+    rig.lab.stop_replication().await.unwrap();
+    victim.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    holder.query_drop("BEGIN").await.unwrap();
+    holder.query_drop("INSERT INTO t VALUES (2)").await.unwrap();
+    interrupt(&mut victim, &mut killer, "SELECT a FROM t").await;
+    holder.query_drop("COMMIT").await.unwrap();
+}
+
 /// Runs a statement that would wait for minutes, and interrupts it until it is over.
 async fn interrupt(victim: &mut Conn, killer: &mut Conn, statement: &str) {
     let number = victim.id();
@@ -267,6 +290,7 @@ isthmus_tests::on_both! {
     a_killed_read_is_over
     who_waits_can_be_killed
     who_waits_can_be_interrupted
+    an_interrupted_read_shows_nothing_old
     ctrl_c_interrupts_a_statement
     what_may_not_be_killed_is_not
     what_stands_behind_a_kill_runs

@@ -171,6 +171,16 @@ async fn a_smaller_pool_is_smaller_while_it_is_busy() {
         crowd.turn().await;
         assert_eq!(open().await, connections);
     }
+    // Nor does it make and close them all the time.
+    let made = async || {
+        let (_, metrics) = http(rig.proxy.admin_address(), "GET", "/metrics").await;
+        let name = "isthmus_backend_connections_created_total{endpoint=\"tokyo\"}";
+        let line = metrics.lines().find(|line| line.starts_with(name));
+        line.unwrap_or_else(|| panic!("{metrics}")).to_owned()
+    };
+    let before = made().await;
+    crowd.turn().await;
+    assert_eq!(made().await, before);
     crowd.dismiss().await;
 }
 

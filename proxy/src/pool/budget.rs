@@ -39,16 +39,13 @@ impl Budget {
         self.permits.clone().try_acquire_owned().ok()
     }
 
-    /// Changes the limit. Returns how many permits of those that are taken are too many then: they
-    /// are to be taken and forgotten.
-    pub(super) fn resize(&self, limit: usize) -> usize {
-        let old = self.limit.swap(limit, Ordering::Relaxed);
-        if limit > old {
-            self.permits.add_permits(limit - old);
-            0
-        } else {
-            let excess = old - limit;
-            excess - self.permits.forget_permits(excess)
-        }
+    pub(super) fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Raises the limit.
+    pub(super) fn grow(&self, limit: usize) {
+        let old = self.limit.fetch_max(limit, Ordering::Relaxed);
+        self.permits.add_permits(limit.saturating_sub(old));
     }
 }

@@ -1,7 +1,7 @@
 //! The pools of one user at one endpoint: they share one limit, and what is made ahead for them.
 
 use std::fmt;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -83,21 +83,17 @@ impl Family {
             .retain(|(other, _)| other.as_ptr() != Arc::as_ptr(origin));
     }
 
-    /// Changes the limits. Connections beyond them end as they come back.
-    pub(super) fn resize(self: &Arc<Self>, limit: usize, min_idle: usize) {
-        let excess = self.budget.resize(limit);
+    /// How many connections there may be.
+    pub(super) fn limit(&self) -> usize {
+        self.budget.limit()
+    }
+
+    /// Raises the limit, and changes how many are to be ready.
+    pub(super) fn grow(&self, limit: usize, min_idle: usize) {
+        self.budget.grow(limit);
         self.min_idle.store(min_idle, Ordering::Relaxed);
         for (_, pool) in self.lock().iter() {
-            pool.manager().nearby.clear();
             pool.resize(limit);
-        }
-        if excess > 0 {
-            let family = self.clone();
-            tokio::spawn(async move {
-                for _ in 0..excess {
-                    family.give_up_one().await;
-                }
-            });
         }
     }
 
@@ -121,7 +117,11 @@ impl Family {
             if let Some(connection) = self.stock.take(kind) {
                 break Room::Taken(connection);
             }
-            if let Some(permit) = self.look_for_room(taking.as_mut()).await {
+            if !self.budget.has_room() {
+                self.close_one_idle();
+            }
+            // A connection that becomes idle in another pool wakes nobody here.
+            if let Ok(permit) = tokio::time::timeout(ROOM_PAUSE, taking.as_mut()).await {
                 break Room::Free(permit);
             }
             looks += 1;
@@ -134,30 +134,6 @@ impl Family {
             self.is_short.store(false, Ordering::Relaxed);
         }
         room
-    }
-
-    /// Has one connection less from now on, as soon as one can be closed.
-    async fn give_up_one(&self) {
-        let mut taking = pin!(self.budget.take());
-        loop {
-            self.is_short.store(true, Ordering::Relaxed);
-            if let Some(permit) = self.look_for_room(taking.as_mut()).await {
-                permit.forget();
-                return;
-            }
-        }
-    }
-
-    /// Room that there is for one connection soon.
-    async fn look_for_room(
-        &self,
-        taking: Pin<&mut impl Future<Output = OwnedSemaphorePermit>>,
-    ) -> Option<OwnedSemaphorePermit> {
-        if !self.budget.has_room() {
-            self.close_one_idle();
-        }
-        // A connection that becomes idle in another pool wakes nobody here.
-        tokio::time::timeout(ROOM_PAUSE, taking).await.ok()
     }
 
     /// Whether a connection that comes back is to make room for one of another pool.

@@ -5,8 +5,8 @@
 //! again. Servers work out all values of a SET before they assign the first one, and assign from
 //! left to right, so the last one is assigned only if all others were. Whether the schema and the
 //! roles are those that were selected is asked in its value. Behind a gate that stayed closed, every statement
-//! that writes to a table that is not temporary, or defines anything, is refused with error 1792, and
-//! no transaction begins that could write.
+//! that writes to a table that is not temporary, or defines a table, a view, a routine and their like, is
+//! refused with error 1792, and no transaction begins that could write.
 
 use super::difference::put_value;
 use super::state::Variables;

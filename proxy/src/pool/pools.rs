@@ -95,12 +95,13 @@ impl Pool {
         }
     }
 
-    /// Whether it could still lend half of the connections that it may have.
-    pub fn is_half_free(&self) -> bool {
+    /// Whether nobody uses some connection, and no more than half of those that it may have would be
+    /// lent with it.
+    pub fn can_spare_one(&self) -> bool {
         let status = self.connections.status();
         let idle = status.available + self.connections.manager().nearby.len();
         let in_use = status.size.saturating_sub(idle);
-        status.waiting == 0 && in_use * 2 < status.max_size
+        idle > 0 && status.waiting == 0 && (in_use + 1) * 2 <= status.max_size
     }
 
     /// Lends a connection. Waits for one until `patience` has gone by since `start`. With
@@ -268,8 +269,9 @@ impl Pools {
         }
     }
 
-    /// Fits the pools to a new configuration: those of endpoints and users that left it are
-    /// closed, the others get their new size. Connections that are lent finish their work.
+    /// Fits the pools to a new configuration. Those of endpoints and users that left it are closed, and
+    /// those that are larger than they may be, whose place others take: connections that are lent
+    /// finish their work and end.
     pub fn apply(&self, old: &Config, new: &Config, snapshot: &Snapshot) {
         let is_same = |user: &str| matches!((old.user(user), new.user(user)), (Some(old), Some(new)) if old.backend == new.backend);
         let same_settings = old.timeouts.connect == new.timeouts.connect
@@ -277,17 +279,19 @@ impl Pools {
             && old.pool.max_life == new.pool.max_life
             && old.pool.prepared_statements == new.pool.prepared_statements
             && old.monitor.credentials == new.monitor.credentials;
+        // What goes for one pool of a family goes for all.
         self.lock().retain(|(_, key), pool| {
+            let Origin {
+                endpoint, family, ..
+            } = &*pool.origin;
+            let (limit, min_idle) = limits(new, endpoint);
             let stays = same_settings
                 && is_same(&key.user)
-                && snapshot
-                    .all()
-                    .any(|endpoint| Arc::ptr_eq(endpoint, &pool.origin.endpoint));
-            if stays {
-                let (limit, min_idle) = limits(new, &pool.origin.endpoint);
-                pool.origin.family.resize(limit, min_idle);
-            } else {
-                pool.origin.family.close();
+                && snapshot.all().any(|one| Arc::ptr_eq(one, endpoint))
+                && family.limit() <= limit;
+            match stays {
+                true => family.grow(limit, min_idle),
+                false => family.close(),
             }
             stays
         });

@@ -101,6 +101,7 @@ impl Session {
         self.note_assigned(plan);
         self.note_unseen(planned);
         let mut told = Told::default();
+        let has_asked_id = followups.contains(&Followup::LastInsertId);
         // What few statements need is boxed, so that no other carries the room for it.
         if !followups.is_empty() {
             let found_rows = self.diagnostics.found_rows;
@@ -110,7 +111,9 @@ impl Session {
                 // The answer is out already; only the connection is lost.
                 Err(_) => return Ok(self.lose(plan, &lease)),
             }
-            if !reply.has_result_set && !plan.needs.contains(Needs::CALC_FOUND_ROWS) {
+            let is_query = |plan: &Plan| plan.kind == sql::Kind::Select;
+            let has_query = reply.has_result_set || plan.parts.iter().any(|part| is_query(part));
+            if !has_query && !plan.needs.contains(Needs::CALC_FOUND_ROWS) {
                 // It was no query, so the connection tells of others.
                 self.diagnostics.found_rows = found_rows;
             }
@@ -142,7 +145,12 @@ impl Session {
         }
         self.note_holds(plan, &reply, &tracked);
         self.note_possessions(plan, sql, &reply);
-        self.has_made_ids |= !self.is_leaving() && (makes_ids(plan) || is_upload(plan));
+        // Whatever ends the transaction that it began itself was not expected to.
+        self.has_made_ids |= if self.is_leaving() {
+            makes_ids(plan) && !has_asked_id
+        } else {
+            makes_ids(plan) || is_upload(plan)
+        };
         let gtids = tracked.gtids.take();
         self.note_mark(plan, &reply, gtids, told.position, was_open, &lease);
         if self.needs_rescue(plan) && Box::pin(self.rescue(&mut lease, plan)).await.is_err() {

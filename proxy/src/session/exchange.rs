@@ -287,9 +287,8 @@ impl Session {
         let after = self.send(lease, work, id, out, ahead.followups).await?;
         match self.read_front(lease, work, &state, &front).await? {
             Way::Clear => Ok(Ok(after)),
-            Way::TooEarly { is_answered } => {
-                let is_at_rest = is_answered
-                    && front.is_only_a_wait()
+            Way::TooEarly { is_next } => {
+                let is_at_rest = is_next
                     && !work.opens_cursor()
                     && skip_untimely(lease, work, after, ahead.followups).await?;
                 Ok(Err(Outcome::TooEarly { is_at_rest }))

@@ -117,9 +117,11 @@ impl Session {
         let assigned = self.assigned_before_leaving(plan, is_alone);
         // The answer to the opening of a cursor has no rows.
         let opens_cursor = opens_cursor && plan.kind != sql::Kind::Set;
-        // What of several statements found rows is not to be seen in their results.
+        // What of several statements found rows is not to be seen in their results. A connection that
+        // stays knows it.
         let is_several =
             plan.is_script() || matches!(plan.kind, sql::Kind::Call | sql::Kind::Compound);
+        let is_several = is_several && (is_alone || ends_transaction(plan));
         if plan.needs.contains(Needs::CALC_FOUND_ROWS) || opens_cursor || is_several {
             followups.push(Followup::FoundRows);
         }

@@ -1,6 +1,7 @@
 //! `KILL`: ending other sessions of the same user, by the ids that the proxy gave them.
 
 use std::io;
+use std::sync::Arc;
 
 use isthmus_protocol::command::Execute;
 use isthmus_protocol::lenenc::Reader;
@@ -146,9 +147,9 @@ impl Session {
         if let Some(running) = target.running() {
             let Running { origin, thread_id } = &running;
             let is_still_meant = || {
-                target
-                    .running()
-                    .is_some_and(|now| now.thread_id == *thread_id)
+                target.running().is_some_and(|now| {
+                    now.thread_id == *thread_id && Arc::ptr_eq(&now.origin, origin)
+                })
             };
             let ended = pool::kill(
                 &origin.endpoint,

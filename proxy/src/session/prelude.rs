@@ -13,7 +13,7 @@ use super::effects::is_diagnostic;
 use super::exchange::Failure;
 use super::followup::{Followup, has_own_tracking, read_answer, touches_ids};
 use super::statements::Statement;
-use super::waiting::Awaited;
+use super::waiting::{Awaited, LEFTOVER};
 use super::work::Work;
 use crate::admin::metrics::SavedTrip;
 use crate::pool::{Lease, State};
@@ -42,12 +42,6 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// Whether only the answer to the statement is left when that to the wait has been read.
-    pub(super) fn is_only_a_wait(&self) -> bool {
-        let commands = self.prelude + self.deferred + self.restored;
-        commands == 0 && self.preparing.is_none()
-    }
-
     /// Nothing yet.
     pub(super) fn new(is_held: bool) -> Self {
         Self {
@@ -65,11 +59,10 @@ pub(super) enum Way {
     NotPrepared(ServerError),
     /// It was prepared under another id than expected, so it did not run.
     OtherId,
-    /// The server is behind, so the answer to it does not count. What else is on its way has not
-    /// been read.
+    /// The server is behind, so the answer to it does not count.
     TooEarly {
-        /// Whether the server has said so; it may answer yet if not.
-        is_answered: bool,
+        /// Whether nothing but that answer is on its way.
+        is_next: bool,
     },
 }
 
@@ -128,16 +121,30 @@ impl Session {
         state: &Arc<State>,
         front: &Front,
     ) -> Result<Way, Failure> {
-        if front.waits {
-            let is_answered = match self.read_wait(lease).await? {
-                Awaited::Reached => None,
-                Awaited::Behind => Some(true),
-                Awaited::Silent => Some(false),
-            };
-            if let Some(is_answered) = is_answered {
-                return Ok(Way::TooEarly { is_answered });
+        let awaited = match front.waits {
+            true => self.read_wait(lease).await?,
+            false => Awaited::Reached,
+        };
+        match awaited {
+            Awaited::Reached => self.read_rest_of_front(lease, work, state, front).await,
+            Awaited::Behind => {
+                let reading = self.read_rest_of_front(lease, work, state, front);
+                let rest = tokio::time::timeout(LEFTOVER, Box::pin(reading)).await;
+                let is_next = matches!(rest, Ok(Ok(Way::Clear)));
+                Ok(Way::TooEarly { is_next })
             }
+            // Its answer may come yet.
+            Awaited::Silent => Ok(Way::TooEarly { is_next: false }),
         }
+    }
+
+    async fn read_rest_of_front(
+        &mut self,
+        lease: &mut Lease,
+        work: &Work<'_>,
+        state: &Arc<State>,
+        front: &Front,
+    ) -> Result<Way, Failure> {
         if let Some(error) = lease.read_prelude(front.prelude, state).await? {
             return Err(Failure::Refused(error));
         }
@@ -318,6 +325,7 @@ fn is_gated(plan: &Plan) -> bool {
                 plan.kind,
                 Insert | Replace | Update | Delete | Truncate | Ddl
             )
+            && !plan.needs.contains(Needs::RIGHT_STATE)
     };
     let is_idle = |plan: &Plan| is_read(plan) || is_control(plan);
     match &plan.parts[..] {

@@ -19,6 +19,8 @@ use crate::relay::{Reply, ServerError};
 use crate::routing::Transaction;
 use crate::sql::{self, Place, Plan, Planned};
 
+/// ER_QUERY_INTERRUPTED.
+const INTERRUPTED: u16 = 1317;
 /// How often a statement that has not run is tried on another connection.
 const ATTEMPTS: usize = 3;
 
@@ -72,6 +74,9 @@ impl Session {
             let borrowing = self.borrow(&mut passage.destination, selects_schema, passage.start);
             let mut lease = match borrowing.await {
                 Ok(lease) => lease,
+                Err(error) if error.code == INTERRUPTED => {
+                    return Box::pin(self.fail_to_borrow(error)).await;
+                }
                 Err(error) => match self.stale_destination() {
                     Some(reader) => {
                         passage.destination = reader;

@@ -16,7 +16,7 @@ use super::exchange::Failure;
 use super::followup::Followup;
 use super::prelude::skip_followups;
 use super::work::Work;
-use crate::config::{OnStale, StaleReads};
+use crate::config::{OnStale, Source, StaleReads};
 use crate::consistency::{Mark, Reader, Token, Waited};
 use crate::pool::{Lease, Pool, only_value};
 use crate::relay;
@@ -26,12 +26,10 @@ use crate::topology::Endpoint;
 
 /// A reader that is nearer is waited for before a connection to it is taken.
 const FAR: Duration = Duration::from_millis(5);
-/// How much later than it has to the answer to the wait may come.
-const SLACK: Duration = Duration::from_secs(1);
 /// ER_QUERY_INTERRUPTED.
 const INTERRUPTED: u16 = 1317;
 /// How long what does not count may take to arrive before its connection is given up.
-const LEFTOVER: Duration = Duration::from_millis(20);
+pub(super) const LEFTOVER: Duration = Duration::from_millis(20);
 
 /// What the reader of a read has to wait for first.
 pub(super) struct Waiting {
@@ -41,6 +39,8 @@ pub(super) struct Waiting {
     limit: Duration,
     /// Whether going to the writer is quicker then, rather than that patience is over.
     is_estimate: bool,
+    /// How long after that the answer may take.
+    slack: Duration,
     /// What the reader is asked.
     question: String,
     /// Since when the read waits.
@@ -68,7 +68,11 @@ impl Session {
         token: Option<&Token>,
     ) -> Option<Box<Waiting>> {
         let sign = reader.endpoint.sign_of_life()?;
-        if sign.round_trip < FAR || !plan.is_plain() {
+        let is_by_gtids = || {
+            let choice = reader.choice();
+            choice.is_some_and(|choice| choice.source == Source::Gtid.as_str())
+        };
+        if sign.round_trip < FAR || !plan.is_plain() || !is_by_gtids() {
             return None;
         }
         let is_alone =
@@ -98,15 +102,16 @@ impl Session {
             mark,
             limit,
             is_estimate,
+            slack: sign.round_trip * 2 + LEFTOVER,
             question,
             start: Instant::now(),
         }))
     }
 
-    /// Whether at least half of the connections are there for those who do not wait.
+    /// Whether a connection is at hand, and half of them are left for those who do not wait.
     fn has_room_for_waits(&self, endpoint: &Arc<Endpoint>) -> bool {
         let pool = self.known_pool(endpoint, self.state.schema.is_some());
-        pool.is_some_and(Pool::is_half_free)
+        pool.is_some_and(Pool::can_spare_one)
     }
 
     /// Writes the question of a wait.
@@ -123,7 +128,7 @@ impl Session {
         let Some(waiting) = self.waits.take() else {
             return Ok(Awaited::Reached);
         };
-        let time = waiting.limit + SLACK;
+        let time = waiting.limit + waiting.slack;
         let mut packets = Vec::new();
         let answer = relay::swallow(&mut lease.stream, Kind::Query, Some(&mut packets));
         let awaited = match tokio::time::timeout(time, answer).await {

@@ -594,11 +594,9 @@ fn definition(first: &[u8], words: Words<'_>, mut rest: Words<'_>) -> Plan {
             _ => unknown(),
         };
     }
-    if rest.accept_all(&["resource", "group"]) {
-        // MySQL drops one even in a read-only session.
-        return implicit_commit(Kind::Admin);
-    }
-    let plan = implicit_commit(Kind::Ddl);
+    let mut plan = implicit_commit(Kind::Ddl);
+    let is_refused = is_refused_when_read_only(first, rest);
+    plan.needs.set(Needs::RIGHT_STATE, !is_refused);
     if first == b"create" && rest.accept("table") {
         // CREATE TABLE … SELECT computes expressions.
         let facts = Facts::gather(words, Scope::Insert);
@@ -607,6 +605,26 @@ fn definition(first: &[u8], words: Words<'_>, mut rest: Words<'_>) -> Plan {
         return plan;
     }
     plan
+}
+
+/// Whether every server refuses a definition in a read-only session. MySQL drops resource groups
+/// there, alters the default roles of an account, and crashes if it has any.
+fn is_refused_when_read_only(first: &[u8], mut rest: Words<'_>) -> bool {
+    const OBJECTS: [&str; 12] = [
+        "table",
+        "tables",
+        "index",
+        "unique",
+        "fulltext",
+        "spatial",
+        "view",
+        "trigger",
+        "procedure",
+        "function",
+        "event",
+        "database",
+    ];
+    matches!(first, b"grant" | b"revoke") || rest.accept_any(&OBJECTS) || rest.accept("schema")
 }
 
 fn lock(first: &[u8], mut rest: Words<'_>) -> Plan {

@@ -417,6 +417,8 @@ bitflags! {
         const CALC_FOUND_ROWS = 1 << 9;
         /// `SET @@x`: without a scope, MariaDB does not report what it sets.
         const READ_BACK = 1 << 10;
+        /// A definition that not every server refuses in a read-only session.
+        const RIGHT_STATE = 1 << 11;
     }
 }
 

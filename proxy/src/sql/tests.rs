@@ -72,6 +72,35 @@ fn spellings(sql: &str) -> Vec<String> {
 }
 
 #[test]
+fn not_every_definition_is_refused_by_a_read_only_session() {
+    let plans = PlanCache::new(16);
+    for (sql, is_refused) in [
+        ("CREATE TABLE a (b INT)", true),
+        ("CREATE OR REPLACE VIEW a AS SELECT 1", true),
+        ("CREATE TEMPORARY TABLE a (b INT)", true),
+        ("ALTER TABLE a ADD b INT", true),
+        ("DROP SCHEMA a", true),
+        ("RENAME TABLE a TO b", true),
+        ("CREATE UNIQUE INDEX a ON b (c)", true),
+        ("GRANT SELECT ON a.* TO b", true),
+        ("REVOKE a FROM b", true),
+        ("RENAME USER a TO b", false),
+        ("ALTER USER a DEFAULT ROLE ALL", false),
+        ("CREATE USER a", false),
+        ("DROP RESOURCE GROUP a", false),
+        ("CREATE DEFINER = a PROCEDURE b() SELECT 1", false),
+    ] {
+        let plan = plans.plan(sql.as_bytes(), Dialect::default(), false).plan;
+        assert_eq!(plan.kind, Kind::Ddl, "{sql}");
+        assert_eq!(
+            !plan.needs.contains(Needs::RIGHT_STATE),
+            is_refused,
+            "{sql}"
+        );
+    }
+}
+
+#[test]
 fn every_row_in_every_spelling() {
     let mut wrong = Vec::new();
     for (route, statements) in ROWS {

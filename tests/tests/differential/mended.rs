@@ -721,6 +721,34 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
                 "SELECT FOUND_ROWS()",
             ])),
         ),
+        (
+            "LAST_INSERT_ID() of what leaves no transaction, with autocommit off",
+            script(queries(&[
+                "SET autocommit = 0",
+                "SELECT LAST_INSERT_ID(77)",
+                "SELECT LAST_INSERT_ID()",
+                "INSERT INTO t (a) VALUES (77); COMMIT",
+                "SELECT LAST_INSERT_ID()",
+                "DO LAST_INSERT_ID(78)",
+                "SELECT LAST_INSERT_ID()",
+                "BEGIN; INSERT INTO t (a) VALUES (78); COMMIT",
+                "SELECT LAST_INSERT_ID()",
+                "INSERT INTO t (a) VALUES (79); ROLLBACK",
+                "SELECT LAST_INSERT_ID()",
+                "SET autocommit = 1",
+            ])),
+        ),
+        (
+            "conditions of several statements stay on a connection that stays",
+            script(queries(&[
+                "BEGIN",
+                "UPDATE t SET a = a WHERE id = 1",
+                "SELECT 1 + 'x'; SELECT 1 + 'y'",
+                "GET DIAGNOSTICS @number = NUMBER",
+                "SELECT @number",
+                "COMMIT",
+            ])),
+        ),
     ]
 }
 
