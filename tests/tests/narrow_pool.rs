@@ -56,6 +56,16 @@ async fn connections_in(server: &Server, schema: &str) -> usize {
 }
 
 isthmus_tests::on_each_flavor! {
+    async fn conditions_of_several_statements_stay_in_a_transaction(stage) {
+        let proxy = narrow_proxy(stage, 1).await;
+        let mut session = sessions(&proxy, 1).await.remove(0);
+        for sql in ["BEGIN", "SELECT 1 FOR UPDATE", "SELECT 1; SELECT 1 + 'x'", "GET DIAGNOSTICS @number = NUMBER"] {
+            session.query_drop(sql).await.unwrap();
+        }
+        assert_eq!(value::<i64>(&mut session, "SELECT @number").await, 1);
+        session.query_drop("COMMIT").await.unwrap();
+    }
+
     async fn many_sessions_use_few_connections(stage) {
         let schema = stage.schema("sharing_many").await;
         let proxy = narrow_proxy(stage, 3).await;

@@ -738,17 +738,6 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
                 "SET autocommit = 1",
             ])),
         ),
-        (
-            "conditions of several statements stay on a connection that stays",
-            script(queries(&[
-                "BEGIN",
-                "UPDATE t SET a = a WHERE id = 1",
-                "SELECT 1 + 'x'; SELECT 1 + 'y'",
-                "GET DIAGNOSTICS @number = NUMBER",
-                "SELECT @number",
-                "COMMIT",
-            ])),
-        ),
     ]
 }
 
