@@ -62,11 +62,15 @@ pub async fn watch(watch: Watch) {
             }
         }
         reported = true;
-        let pause = match endpoint.is_up() {
-            true => settings.interval,
-            false => settings.interval.min(SOON),
-        };
-        tokio::time::sleep(pause).await;
+        let next = Instant::now() + settings.interval;
+        loop {
+            let left = next.saturating_duration_since(Instant::now());
+            tokio::time::sleep(left.min(SOON)).await;
+            // Others notice too that it is down: a connection that is made ahead breaks.
+            if left <= SOON || !endpoint.is_up() {
+                break;
+            }
+        }
     }
 }
 
