@@ -158,6 +158,20 @@ async fn what_comes_too_late_is_not_shown(flavor: Flavor) {
     .await;
 }
 
+/// GTIDs that a session happens to know say nothing where the configuration goes by something else.
+#[tokio::test]
+async fn nothing_waits_for_gtids_where_they_do_not_count() {
+    let (rig, mut conn) = start(Flavor::Mysql, "300ms").await;
+    let by_promise = "[consistency]\nsource = \"fixed\"\nfixed_lag = \"10m\"";
+    let blueprint = rig.blueprint.clone().with(by_promise);
+    assert_eq!(rig.reload(&blueprint).await.0, 200);
+    conn.query_drop("UPDATE t SET n = 1 WHERE id = 1")
+        .await
+        .unwrap();
+    let shown: Shown = conn.query_first(READ).await.unwrap();
+    assert_eq!(shown, Some((1, "writer".to_owned())));
+}
+
 #[tokio::test]
 async fn a_wait_is_killed_with_its_read() {
     let (rig, mut conn) = start(Flavor::Mysql, "60s").await;

@@ -10,6 +10,7 @@ use super::exchange::{Ahead, Failure, Outcome};
 use super::followup::{Followup, touches_ids};
 use super::lending::Destination;
 use super::registry::Signal;
+use super::waiting::INTERRUPTED;
 use super::work::Work;
 use crate::admin::metrics::{ErrorSource, Route, SavedTrip};
 use crate::config::Role;
@@ -19,8 +20,6 @@ use crate::relay::{Reply, ServerError};
 use crate::routing::Transaction;
 use crate::sql::{self, Place, Plan, Planned};
 
-/// ER_QUERY_INTERRUPTED.
-const INTERRUPTED: u16 = 1317;
 /// How often a statement that has not run is tried on another connection.
 const ATTEMPTS: usize = 3;
 

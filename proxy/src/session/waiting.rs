@@ -27,7 +27,7 @@ use crate::topology::Endpoint;
 /// A reader that is nearer is waited for before a connection to it is taken.
 const FAR: Duration = Duration::from_millis(5);
 /// ER_QUERY_INTERRUPTED.
-const INTERRUPTED: u16 = 1317;
+pub(super) const INTERRUPTED: u16 = 1317;
 /// How long what does not count may take to arrive before its connection is given up.
 pub(super) const LEFTOVER: Duration = Duration::from_millis(20);
 
