@@ -165,6 +165,11 @@ async fn nothing_waits_for_gtids_where_they_do_not_count() {
     let by_promise = "[consistency]\nsource = \"fixed\"\nfixed_lag = \"10m\"";
     let blueprint = rig.blueprint.clone().with(by_promise);
     assert_eq!(rig.reload(&blueprint).await.0, 200);
+    // By a connection that is at hand then.
+    until("the reader answers", async || {
+        place(&mut conn).await == "reader"
+    })
+    .await;
     conn.query_drop("UPDATE t SET n = 1 WHERE id = 1")
         .await
         .unwrap();
