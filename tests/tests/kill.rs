@@ -137,6 +137,14 @@ async fn who_waits_can_be_interrupted(flavor: Flavor) {
     rig.lab.start_replication().await.unwrap();
     let rows: Vec<i32> = victim.query("SELECT a FROM t ORDER BY a").await.unwrap();
     assert_eq!(rows, [1, 2]);
+
+    // What follows a ROLLBACK waits until the server has answered to that.
+    victim.query_drop("BEGIN").await.unwrap();
+    victim.query_drop("DELETE FROM t").await.unwrap();
+    rig.lab.writer().pause().await.unwrap();
+    victim.query_drop("ROLLBACK").await.unwrap();
+    interrupt(&mut victim, &mut killer, "UPDATE t SET a = 3").await;
+    rig.lab.writer().resume().unwrap();
 }
 
 /// Who would rather see an old state than none has not asked for one by that.

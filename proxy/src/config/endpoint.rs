@@ -11,7 +11,7 @@ use super::name::{check_unique, name};
 use super::tls::{RawServerTls, resolve_server_tls};
 use super::{Address, Compression, Pool, ServerTls, compression, size, span};
 
-/// One database server, or a provider's address for a cluster.
+/// One database server; a writer's address may be a provider's for a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// What metrics, logs and errors call it. Unique.

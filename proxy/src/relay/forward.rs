@@ -64,8 +64,10 @@ bitflags! {
         const STALE_STATEMENT = 1 << 2;
         /// 1461: the server has as many prepared statements as it may.
         const NO_ROOM = 1 << 3;
+        /// 1046: no schema is selected.
+        const NO_SCHEMA = 1 << 4;
         /// Every error there is.
-        const EVERYTHING = 1 << 4;
+        const EVERYTHING = 1 << 5;
     }
 }
 
@@ -76,6 +78,7 @@ impl HoldBack {
             1243 => Self::UNKNOWN_STATEMENT,
             1615 => Self::STALE_STATEMENT,
             1461 => Self::NO_ROOM,
+            1046 => Self::NO_SCHEMA,
             _ if error.is_for_the_writer() => Self::REFUSALS,
             _ => Self::empty(),
         };

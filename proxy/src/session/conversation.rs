@@ -14,6 +14,7 @@ use isthmus_protocol::status::Status;
 use super::cursors::Cursor;
 use super::deferred::Deferred;
 use super::diagnostics::Diagnostics;
+use super::gone::GoneSchema;
 use super::holding::Holding;
 use super::last::Last;
 use super::lending::{Guess, Seat};
@@ -83,6 +84,8 @@ pub struct Session {
     pub(super) handle: Arc<Handle>,
     /// What the session's next backend connection must be brought to.
     pub(super) state: Arc<State>,
+    /// The schema that the session would be in if it were still there.
+    pub(super) gone_schema: Option<Box<GoneSchema>>,
     /// Variables that describe the client's connection: they go to a backend connection only with
     /// a statement that asks for them.
     pub(super) own_variables: Variables,
@@ -179,6 +182,7 @@ impl Session {
             identity,
             handle,
             state,
+            gone_schema: None,
             own_variables: Variables::new(),
             lease: None,
             holds: Holds::empty(),
@@ -480,6 +484,7 @@ impl Session {
     pub(super) fn set_state(&mut self, state: Arc<State>) {
         if state.schema != self.state.schema {
             self.handle.set_schema(state.schema.as_deref());
+            self.gone_schema = None;
         }
         self.state = state;
     }

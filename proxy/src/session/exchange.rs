@@ -204,13 +204,13 @@ impl Session {
         let announcer = self.announcer(plan, lease);
         let announcer = announcer.as_ref();
         let make_token = announcer.map(|announcer| |ok: &OkPacket<'_>| announcer.token(ok));
+        let mut hold_back = ahead.remedied;
+        hold_back.set(HoldBack::REFUSALS, ahead.is_reader);
+        hold_back.set(HoldBack::NO_SCHEMA, self.gone_schema.is_some());
         let options = Forward {
             token: make_token.as_ref().map(|make| make as MakeToken<'_>),
             kind: work.kind(),
-            hold_back: match ahead.is_reader {
-                true => ahead.remedied | HoldBack::REFUSALS,
-                false => ahead.remedied,
-            },
+            hold_back,
             is_in_read_only: self.transaction == Transaction::ReadOnly,
             statement_id: work.statement_id(),
             has_own_tracking: has_own_tracking(plan),

@@ -11,6 +11,7 @@ mod diagnostics;
 mod effects;
 mod exchange;
 mod followup;
+mod gone;
 mod holding;
 mod identity;
 mod kill;

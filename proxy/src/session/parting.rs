@@ -5,6 +5,7 @@ use isthmus_protocol::status::Status;
 use tokio::sync::oneshot;
 
 use super::Session;
+use super::lending::Interrupted;
 use crate::admin::metrics::SavedTrip;
 use crate::pool::only_value;
 use crate::routing::Transaction;
@@ -103,13 +104,22 @@ impl Session {
 
     /// Waits until the server has answered to what the session has left behind: what follows may
     /// need its locks, or the insert id.
-    pub(super) async fn finish_parting(&mut self) {
-        if let Some(parting) = self.parting.take()
-            && let Ok(packets) = parting.answered.await
+    pub(super) async fn finish_parting(&mut self) -> Result<(), Interrupted> {
+        let Some(parting) = &mut self.parting else {
+            return Ok(());
+        };
+        let answered = tokio::select! {
+            biased;
+            answered = &mut parting.answered => answered,
+            () = self.handle.interrupted() => return Err(Interrupted),
+        };
+        self.parting = None;
+        if let Ok(packets) = answered
             && let Some(id) = only_value(&packets)
             && let Some(id) = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok())
         {
             self.diagnostics.last_insert_id = id;
         }
+        Ok(())
     }
 }

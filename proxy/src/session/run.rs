@@ -60,7 +60,9 @@ impl Session {
         if self.parting.is_some()
             && (!matches!(destination, Destination::Reader(_)) || touches_ids(plan))
         {
-            Box::pin(self.finish_parting()).await;
+            if let Err(interrupted) = Box::pin(self.finish_parting()).await {
+                return Box::pin(self.fail_to_borrow(interrupted.into())).await;
+            }
         }
         let mut passage = Passage {
             planned: Cow::Borrowed(planned),
@@ -196,9 +198,16 @@ impl Session {
                 self.diagnostics.are_elsewhere |= was_sent;
                 Ok(Next::Over(flow))
             }
-            Ok(Outcome::Answered(reply)) => {
+            Ok(Outcome::Answered(mut reply)) => {
+                if let Some(error) = &mut reply.error {
+                    self.explain_by_gone_schema(error);
+                    self.client.send(&error.encode()).await?;
+                }
                 let planned = &passage.planned;
                 let flow = self.finish(lease, planned, reply, followups, work).await?;
+                // The connection has the error that was held back.
+                self.diagnostics.are_elsewhere = true;
+                self.look_for_gone_schema();
                 Ok(Next::Over(flow))
             }
             Err(Failure::Client(error)) => {
@@ -293,19 +302,6 @@ impl Session {
         {
             self.save(SavedTrip::OptimisticRead, writer);
         }
-    }
-
-    /// The session's schema or role was dropped by somebody else, and no connection can be brought
-    /// there any more: it goes on without. Returns whether that is what the error says.
-    fn forget_what_is_gone(&mut self, error: &ServerError) -> bool {
-        let state = match error.code {
-            1049 if self.state.schema.is_some() => self.state.without_schema(),
-            // A role that does not exist, on MariaDB and on MySQL.
-            1959 | 3530 if self.state.role.is_some() => self.state.with_role(None),
-            _ => return false,
-        };
-        self.set_state(self.shared.states.intern(state));
-        true
     }
 
     fn count(&self, lease: &Lease, plan: &Plan) {

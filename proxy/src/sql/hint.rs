@@ -5,7 +5,7 @@
 pub struct Hints {
     /// `isthmus:writer` or `isthmus:reader`.
     pub target: Option<HintTarget>,
-    /// `isthmus:fresh`: as if the session had just written.
+    /// `isthmus:fresh`: sees what anybody has written before, from the writer.
     pub fresh: bool,
     /// `isthmus:optimistic`: the reads of this transaction that come before its first write may be
     /// answered by the reader.
@@ -19,7 +19,7 @@ pub struct Hints {
 /// Where a hint sends a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HintTarget {
-    /// To the writer, whatever the statement is.
+    /// To the writer, where a reader could answer.
     Writer,
     /// To a reader even while the session is pinned. A statement that may not run on a reader
     /// still does not.

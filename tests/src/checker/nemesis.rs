@@ -20,6 +20,7 @@ pub(super) async fn rage(
     end: Instant,
     options: Options,
 ) -> Vec<String> {
+    let begun = Instant::now();
     let mut deeds = Vec::new();
     let mut snapshot = None;
     let lag = Duration::from_millis(20);
@@ -33,7 +34,7 @@ pub(super) async fn rage(
             true => harm(&field, &mut chance, &mut snapshot).await,
             false => suspend(&field, &mut chance, options.suspension).await,
         };
-        deeds.push(deed);
+        deeds.push(format!("{:.1} s: {deed}", begun.elapsed().as_secs_f64()));
         let pause = chance.time(100, 1500);
         tokio::time::sleep(pause).await;
     }

@@ -214,13 +214,24 @@ isthmus_tests::on_each_flavor! {
         gone.query_drop("INSERT INTO trips_here.t VALUES (1)").await.unwrap();
         // It was prepared where nothing can be prepared any more.
         assert_eq!(code(gone.exec_drop(&insert, ()).await), 1049);
-        assert_eq!(code(gone.query_drop("INSERT INTO t VALUES (4)").await), 1046);
+        assert_eq!(code(gone.query_drop("INSERT INTO t VALUES (4)").await), 1049);
         for sql in ["CREATE TABLE made (a INT)", "ALTER TABLE t ADD b INT", "DROP TABLE t"] {
             here.query_drop("DELETE FROM t WHERE a = 99").await.unwrap();
-            assert_eq!(code(gone.query_drop(sql).await), 1046, "{sql}");
+            assert_eq!(code(gone.query_drop(sql).await), 1049, "{sql}");
         }
+        let warning: Option<(String, u16, String)> = gone.query_first("SHOW WARNINGS").await.unwrap();
+        assert_eq!(warning.unwrap(), ("Error".into(), 1049, "Unknown database 'trips_gone'".into()));
+        gone.query_drop("BEGIN").await.unwrap();
+        gone.query_drop("INSERT INTO trips_here.t VALUES (5)").await.unwrap();
+        assert_eq!(code(gone.query_drop("INSERT INTO t VALUES (6)").await), 1049);
+        gone.query_drop("COMMIT").await.unwrap();
         here.query_drop("INSERT INTO t VALUES (3)").await.unwrap();
-        assert_eq!(column(stage.lab.writer(), "SELECT a FROM trips_here.t").await, ["1", "3"]);
+        assert_eq!(column(stage.lab.writer(), "SELECT a FROM trips_here.t").await, ["1", "5", "3"]);
+        // It is there again, and the session in it.
+        assert_eq!(code(gone.query_drop("SELECT * FROM t").await), 1049);
+        stage.lab.writer().execute("CREATE DATABASE trips_gone; CREATE TABLE trips_gone.t (a INT)").await.unwrap();
+        gone.query_drop("INSERT INTO t VALUES (7)").await.unwrap();
+        assert_eq!(column(stage.lab.writer(), "SELECT a FROM trips_gone.t").await, ["7"]);
     }
 
     async fn nothing_is_written_when_the_writer_refuses_a_value(stage) {
