@@ -283,13 +283,20 @@ impl Server {
         if changes.is_empty() {
             return Ok(changes);
         }
+        // Before the ledger is about others: what these ask of the old writer counts no more.
+        let mut tasks = self
+            .world_tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        tasks.clear();
         let readers = self.ledger.follow(&snapshot.readers);
         let world = World {
             config: Arc::new(config),
             snapshot,
             readers,
         };
-        let tasks = start_world(&world, &self.ledger);
+        *tasks = start_world(&world, &self.ledger);
+        drop(tasks);
         let world = Arc::new(world);
         shared.world.store(world.clone());
         for endpoint in &old.config.endpoints {
@@ -305,10 +312,6 @@ impl Server {
         shared
             .pools
             .apply(&old.config, &world.config, &world.snapshot);
-        *self
-            .world_tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = tasks;
         Ok(changes)
     }
 

@@ -271,7 +271,8 @@ impl Pools {
 
     /// Fits the pools to a new configuration. Those of endpoints and users that left it are closed, and
     /// those that are larger than they may be, whose place others take: connections that are lent
-    /// finish their work and end.
+    /// finish their work and end. So are those of an endpoint that is the writer no more: whoever waits
+    /// for it must not write there when it is back.
     pub fn apply(&self, old: &Config, new: &Config, snapshot: &Snapshot) {
         let is_same = |user: &str| matches!((old.user(user), new.user(user)), (Some(old), Some(new)) if old.backend == new.backend);
         let same_settings = old.timeouts.connect == new.timeouts.connect
@@ -279,6 +280,11 @@ impl Pools {
             && old.pool.max_life == new.pool.max_life
             && old.pool.prepared_statements == new.pool.prepared_statements
             && old.monitor.credentials == new.monitor.credentials;
+        let was_writer = |endpoint: &Endpoint| old.writer().is_some_and(|one| endpoint.is(one));
+        let is_writer = |endpoint: &Arc<Endpoint>| {
+            let writer = snapshot.writer.as_ref();
+            writer.is_some_and(|one| Arc::ptr_eq(one, endpoint))
+        };
         // What goes for one pool of a family goes for all.
         self.lock().retain(|(_, key), pool| {
             let Origin {
@@ -288,6 +294,7 @@ impl Pools {
             let stays = same_settings
                 && is_same(&key.user)
                 && snapshot.all().any(|one| Arc::ptr_eq(one, endpoint))
+                && (is_writer(endpoint) || !was_writer(endpoint))
                 && family.limit() <= limit;
             match stays {
                 true => family.grow(limit, min_idle),
