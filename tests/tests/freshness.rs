@@ -683,6 +683,48 @@ async fn what_was_seen_stays_seen_on_mariadb() {
 }
 
 /// What DDL has made can be used at once: schemas, tables, columns.
+async fn what_was_read_into_a_variable_was_seen(flavor: Flavor) {
+    let lab = dedicated(Options {
+        flavor,
+        ..Options::default()
+    })
+    .await;
+    let rig = Rig::start_on(lab.clone(), "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let mut conn = rig.connect().await;
+    until("reads go to the reader", async || {
+        place(&mut conn).await == "reader"
+    })
+    .await;
+    lab.stop_replication().await.unwrap();
+    let mut other = rig.connect().await;
+    other.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    for reading in [
+        &["BEGIN", "SELECT COUNT(*) INTO @q FROM t", "COMMIT"][..],
+        &["/* isthmus:fresh */ SELECT COUNT(*) INTO @q FROM t"],
+        &["/* isthmus:writer */ SET @q = (SELECT COUNT(*) FROM t)"],
+    ] {
+        let mut conn = rig.connect().await;
+        for sql in reading {
+            conn.query_drop(*sql).await.unwrap();
+        }
+        let seen: Option<u32> = conn.query_first("SELECT @q").await.unwrap();
+        let shown: Option<u32> = conn.query_first("SELECT COUNT(*) FROM t").await.unwrap();
+        assert_eq!((seen, shown), (Some(1), Some(1)), "{reading:?}");
+    }
+    lab.start_replication().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_read_into_a_variable_was_seen_on_mysql() {
+    what_was_read_into_a_variable_was_seen(Flavor::Mysql).await;
+}
+
+#[tokio::test]
+async fn what_was_read_into_a_variable_was_seen_on_mariadb() {
+    what_was_read_into_a_variable_was_seen(Flavor::Mariadb).await;
+}
+
 async fn what_was_made_can_be_used(flavor: Flavor) {
     let lab = dedicated(Options {
         flavor,

@@ -436,6 +436,45 @@ async fn roles_are_swapped(flavor: Flavor) {
     println!("{flavor}: {rounds} turns of {BUSY} connections, the roles swapped twice, no error");
 }
 
+/// A transaction on the former writer ends there, however it ends.
+async fn a_transaction_ends_where_it_began(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let mut conn = rig.connect().await;
+    conn.query_drop("BEGIN").await.unwrap();
+    conn.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    let mut swapped = rig.blueprint.clone();
+    let (writer, reader) = (rig.reader.address(), rig.writer.address());
+    swapped.set_endpoints(&[("virginia", writer, "writer"), ("tokyo", reader, "reader")]);
+    apply(&rig, &swapped, Way::Http).await;
+    conn.query_drop("SELECT 1").await.unwrap();
+    // Which commits what was open.
+    for sql in [
+        "START TRANSACTION READ WRITE",
+        "INSERT INTO t VALUES (2)",
+        "ROLLBACK",
+    ] {
+        conn.query_drop(sql).await.unwrap();
+    }
+    let rows: Vec<i32> = rig
+        .direct_writer()
+        .await
+        .query("SELECT a FROM t")
+        .await
+        .unwrap();
+    assert_eq!(rows, [1]);
+}
+
+#[tokio::test]
+async fn a_transaction_ends_where_it_began_on_mysql() {
+    a_transaction_ends_where_it_began(Flavor::Mysql).await;
+}
+
+#[tokio::test]
+async fn a_transaction_ends_where_it_began_on_mariadb() {
+    a_transaction_ends_where_it_began(Flavor::Mariadb).await;
+}
+
 #[tokio::test]
 async fn roles_are_swapped_on_mysql() {
     roles_are_swapped(Flavor::Mysql).await;
@@ -447,7 +486,7 @@ async fn roles_are_swapped_on_mariadb() {
 }
 
 /// A write that waits for a writer that is down runs on the one that takes its place.
-async fn what_waits_for_the_writer_follows_a_reload(flavor: Flavor) {
+async fn what_waits_for_the_writer_follows_a_reload(flavor: Flavor, names: [&str; 2]) {
     let lab = dedicated(Options {
         flavor,
         ..Options::default()
@@ -476,23 +515,36 @@ async fn what_waits_for_the_writer_follows_a_reload(flavor: Flavor) {
         its.any(|row| row.get("state") == Some("working".to_owned()))
     })
     .await;
+    let old = lab.writer();
     lab.promote(0).await.unwrap();
     let mut promoted = rig.blueprint.clone();
-    let (old, new) = (rig.writer.address(), rig.reader.address());
-    promoted.set_endpoints(&[("virginia", old, "reader"), ("tokyo", new, "writer")]);
+    let [old_name, new_name] = names;
+    let (address, new) = (rig.writer.address(), rig.reader.address());
+    promoted.set_endpoints(&[(old_name, address, "reader"), (new_name, new, "writer")]);
     apply(&rig, &promoted, Way::Http).await;
+    // It would take the write.
+    old.start().await.unwrap();
     let shown = tokio::time::timeout(Duration::from_secs(30), writing).await;
     assert_eq!(shown.unwrap().unwrap(), Some(1));
+    let written = format!("SELECT CAST(COUNT(*) AS CHAR) FROM {}.t", rig.schema);
+    let written: Option<String> = lab.writer().query_value(&written).await.unwrap();
+    assert_eq!(written.as_deref(), Some("1"), "{names:?}");
 }
 
 #[tokio::test]
 async fn what_waits_for_the_writer_follows_a_reload_on_mysql() {
-    what_waits_for_the_writer_follows_a_reload(Flavor::Mysql).await;
+    // Under another name, the former writer is another endpoint.
+    for names in [["tokyo", "virginia"], ["virginia", "tokyo"]] {
+        what_waits_for_the_writer_follows_a_reload(Flavor::Mysql, names).await;
+    }
 }
 
 #[tokio::test]
 async fn what_waits_for_the_writer_follows_a_reload_on_mariadb() {
-    what_waits_for_the_writer_follows_a_reload(Flavor::Mariadb).await;
+    // Under another name, the former writer is another endpoint.
+    for names in [["tokyo", "virginia"], ["virginia", "tokyo"]] {
+        what_waits_for_the_writer_follows_a_reload(Flavor::Mariadb, names).await;
+    }
 }
 
 /// A session that has written, and has seen its write on the reader, is not sent into the past by

@@ -15,6 +15,7 @@ use super::nearby::Shelf;
 use super::pools::Origin;
 use super::state::State;
 use crate::admin::metrics::CloseReason;
+use crate::config::Role;
 use crate::topology::Endpoint;
 
 /// How long a reset before the next use may take.
@@ -47,6 +48,9 @@ pub struct Lease {
     object: Option<Object<Manager>>,
     /// Where it goes back to.
     shelf: Arc<Shelf>,
+    /// What the endpoint was when the connection was lent: a reload may make it something else
+    /// while a transaction goes on.
+    pub role: Role,
 }
 
 impl Lease {
@@ -55,6 +59,7 @@ impl Lease {
         Self {
             object: Some(object),
             shelf: shelf.clone(),
+            role: Role::Reader,
         }
     }
 
@@ -67,6 +72,11 @@ impl Lease {
     /// The endpoint that the connection leads to.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.origin.endpoint
+    }
+
+    /// Whether it was lent as one to the writer.
+    pub fn leads_to_writer(&self) -> bool {
+        self.role == Role::Writer
     }
 
     /// Where the connection leads to, and as whom.

@@ -257,7 +257,7 @@ impl Session {
             && self
                 .lease
                 .as_ref()
-                .is_none_or(|lease| self.is_writer(lease) || self.deferred.reads_ahead)
+                .is_none_or(|lease| lease.leads_to_writer() || self.deferred.reads_ahead)
             && !is_set("completion_type", &[b"NO_CHAIN", b"0"])
             && !server
                 .read_only_variable

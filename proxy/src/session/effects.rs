@@ -244,7 +244,7 @@ impl Session {
     /// The connection broke after the answer was given. What it held is lost.
     fn lose(&mut self, plan: &Plan, lease: &Lease) -> Flow {
         self.handle.set_at_rest();
-        self.has_seen_elsewhere |= self.is_writer(lease) || self.is_guest();
+        self.has_seen_elsewhere |= lease.leads_to_writer() || self.is_guest();
         let was_open = self.transaction != Transaction::None
             || !self.holds.is_empty()
             || !self.assigned.is_empty();
@@ -289,7 +289,7 @@ impl Session {
             self.client
                 .status
                 .set(Status::IN_TRANS, status.contains(Status::IN_TRANS));
-            let is_reader = !self.is_writer(lease);
+            let is_reader = !lease.leads_to_writer();
             self.transaction = if !status.contains(Status::IN_TRANS) {
                 Transaction::None
             } else if is_reader && !self.deferred.reads_ahead {
@@ -301,7 +301,7 @@ impl Session {
             };
         }
         if self.transaction != Transaction::None {
-            let is_write = self.is_writer(lease) && plan.marks && !is_boundary(plan);
+            let is_write = lease.leads_to_writer() && plan.marks && !is_boundary(plan);
             self.has_written |= is_write;
             self.has_changed_rows |=
                 is_write && reply.affected_rows > 0 && !self.may_count_found(plan);
@@ -312,11 +312,6 @@ impl Session {
     fn may_count_found(&self, plan: &Plan) -> bool {
         let is_told_found = self.client.capabilities.contains(Capabilities::FOUND_ROWS);
         is_told_found && plan.kind == sql::Kind::Update
-    }
-
-    pub(super) fn is_writer(&self, lease: &Lease) -> bool {
-        let writer = self.world.snapshot.writer.as_ref();
-        writer.is_some_and(|writer| Arc::ptr_eq(writer, lease.endpoint()))
     }
 
     fn note_holds(&mut self, plan: &Plan, reply: &Reply, tracked: &Tracked) {
@@ -386,16 +381,15 @@ impl Session {
         let is_open = self.transaction != Transaction::None;
         let has_ended = was_open && (!is_open || ends_transaction(plan));
         // A reader writes nothing, and what ends a transaction writes only what was in it.
-        let is_write = plan.marks && self.is_writer(lease) && !is_boundary(plan);
+        let is_write = plan.marks && lease.leads_to_writer() && !is_boundary(plan);
         let shows_rows = shows_rows(plan, reply);
         if shows_rows && let Some(pin) = &mut self.mark {
             pin.exact = None;
         }
-        let is_elsewhere = shows_rows && (self.is_writer(lease) || self.is_guest());
+        let is_elsewhere = shows_rows && (lease.leads_to_writer() || self.is_guest());
         self.has_seen_elsewhere |= is_elsewhere;
         if (is_write || is_elsewhere) && self.world.config.consistency.pin == Pinning::Tables {
-            let schema = self.state.schema.as_deref();
-            self.touched.add(Touched::by(plan, schema));
+            self.touched.add(self.touched_by(plan));
         }
         let has_written = (is_write && !is_open) || (has_ended && self.has_written);
         if !is_open {
@@ -652,11 +646,14 @@ pub(super) fn may_prepare(plan: &Plan) -> bool {
         || plan.parts.iter().any(|part| may_prepare(part))
 }
 
-/// Whether the answer may have shown data: by a result set, of which only the last one is known.
+/// Whether the answer may have shown data: by a result set, of which only the last one is known, or
+/// in user variables.
 fn shows_rows(plan: &Plan, reply: &Reply) -> bool {
-    use sql::Kind::{Call, Compound, Execute, Script};
+    use sql::Kind::{Call, Compound, Do, Execute, Script, Select, Set};
+    let is_opaque = matches!(plan.kind, Call | Compound | Execute | Script);
+    let is_query = matches!(plan.kind, Do | Select | Set);
     plan.place != Place::Session
-        && (reply.is_result_set || matches!(plan.kind, Call | Compound | Execute | Script))
+        && (reply.is_result_set || is_opaque || (is_query && !plan.user_variables.is_empty()))
 }
 
 /// Whether the statement begins or ends a transaction and writes only what was in it.

@@ -106,7 +106,7 @@ impl Session {
         opens_cursor: bool,
     ) -> Vec<Followup> {
         let mut followups = Vec::new();
-        let is_far = self.is_writer(lease) && self.round_trip() > FAR;
+        let is_far = lease.leads_to_writer() && self.round_trip() > FAR;
         let is_plain = plan.is_plain() && !is_far;
         if (is_plain && self.assigned.is_empty() && !opens_cursor) || uploads(plan) {
             return followups;
@@ -252,7 +252,7 @@ impl Session {
         let are_carried = user_variable::answer(packets, names)
             .is_some_and(|variables| lease.note_user_variables(variables));
         // Writes could not follow to a reader.
-        let are_held = !are_carried && self.is_writer(lease);
+        let are_held = !are_carried && lease.leads_to_writer();
         self.holds.set(
             Holds::USER_VARIABLE,
             are_held || self.holds.contains(Holds::USER_VARIABLE),

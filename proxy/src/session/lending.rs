@@ -10,7 +10,7 @@ use super::last::Reason;
 use super::stale::Staleness;
 use super::touched::Touched;
 use crate::admin::metrics::{WaitOutcome, WrongGuess};
-use crate::config::{Credentials, OnStale};
+use crate::config::{Credentials, OnStale, Role};
 use crate::consistency::{Mark, Reader, Token, Waited};
 use crate::error::SqlError;
 use crate::pool::{ConnectError, Lease, LeaseError, Pool, PoolKey, State, user_variable};
@@ -68,7 +68,7 @@ impl Session {
             Box::pin(self.note_token(hints)).await;
         }
         if let Some(lease) = &self.lease {
-            self.last.route = if self.is_writer(lease) {
+            self.last.route = if lease.leads_to_writer() {
                 Place::Writer
             } else {
                 Place::Reader
@@ -127,6 +127,8 @@ impl Session {
         let sets_variables = plan.kind == Kind::Set
             && !plan.variables.is_empty()
             && plan.variables.iter().all(|name| name != ROLE);
+        let reads_tables = plan.tables.as_ref().is_none_or(|tables| !tables.is_empty());
+        let opens = !self.autocommit() && reads_tables;
         let is_anywhere = if sets_variables {
             self.transaction == Transaction::None
         } else {
@@ -136,7 +138,9 @@ impl Session {
             (Place::Reader, Some(reader)) => Destination::Reader(reader),
             // What it leaves on its connection must be where the writes go. The schema that the session
             // is in may be one that the reader does not have yet.
-            (Place::Previous, Some(reader)) if may_hold && !pinned => Destination::Reader(reader),
+            (Place::Previous, Some(reader)) if may_hold && !pinned && !opens => {
+                Destination::Reader(reader)
+            }
             // What a SET leaves on its connection must be where the writes go.
             (Place::Session, Some(reader)) if may_hold && is_anywhere => {
                 Destination::Reader(reader)
@@ -377,11 +381,16 @@ impl Session {
             return Ok(lease);
         }
         let has_schema = self.state.schema.is_some() || selects_schema;
-        let lease = match self.borrow_idle(*destination, has_schema) {
+        let mut lease = match self.borrow_idle(*destination, has_schema) {
             Some(lease) => lease,
             // Boxed, so that a statement that finds a connection does not carry the room for
             // waiting.
             None => Box::pin(self.borrow_patiently(destination, has_schema, start)).await?,
+        };
+        let writer = self.world.snapshot.writer.as_ref();
+        lease.role = match writer.is_some_and(|writer| Arc::ptr_eq(writer, lease.endpoint())) {
+            true => Role::Writer,
+            false => Role::Reader,
         };
         self.handle.set_running(lease.origin(), lease.thread_id);
         Ok(lease)
@@ -527,13 +536,24 @@ impl Session {
     /// Gives a connection back that is at rest, or keeps it while something of the session is on
     /// it.
     pub(super) fn give_back(&mut self, lease: Lease) {
+        // What a function that readers may run has left there cannot be where the writes go.
+        let is_astray = !self.holds.is_empty()
+            && self.transaction == Transaction::None
+            && !lease.leads_to_writer();
+        if is_astray {
+            self.holds = Holds::empty();
+            self.possessions.clear();
+        }
         self.note_held();
         if !self.held().is_empty() {
             self.lease = Some(lease);
             return;
         }
         self.handle.set_at_rest();
-        self.release(lease);
+        match is_astray {
+            true => lease.reset_and_release(),
+            false => self.release(lease),
+        }
     }
 
     /// Gives a connection back that is at rest and has nothing of the session but its state.

@@ -61,7 +61,7 @@ impl Session {
     /// What makes tokens for the answer to this statement; `None` if there are none to be told.
     pub(super) fn announcer(&self, plan: &Plan, lease: &Lease) -> Option<Announcer> {
         let may_have_written = plan.marks || self.has_written;
-        (self.client.hears_tokens() && may_have_written && self.is_writer(lease)).then(|| {
+        (self.client.hears_tokens() && may_have_written && lease.leads_to_writer()).then(|| {
             Announcer {
                 ledger: self.shared.ledger.clone(),
                 source: self.token_source(),

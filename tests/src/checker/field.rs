@@ -202,7 +202,7 @@ impl Field {
         self.reload(0).await;
         old.start().await.unwrap();
         if self.lab.flavor() == Flavor::Mysql {
-            // For root alone: a write that still finds its way there would be lost.
+            // A write that still finds its way there is lost, and seen to be.
             let lifted = old.execute("SET GLOBAL super_read_only = OFF").await;
             lifted.unwrap();
         }
