@@ -37,6 +37,10 @@ async fn only_what_was_written_is_pinned(flavor: Flavor) {
     let schema = &rig.schema;
     let function = format!("CREATE FUNCTION {schema}.f () RETURNS INT NO SQL RETURN 1");
     lab.writer().execute(function).await.unwrap();
+    for sql in ["CREATE DATABASE _other", "CREATE TABLE _other.b (n INT)"] {
+        let sql = sql.replace("_other", &format!("{schema}_other"));
+        lab.writer().execute(sql).await.unwrap();
+    }
     lab.wait_caught_up().await.unwrap();
     let read_a = "SELECT n FROM a";
     let read_b = "SELECT n FROM b";
@@ -82,6 +86,16 @@ async fn only_what_was_written_is_pinned(flavor: Flavor) {
     let counted: Option<u32> = conn.exec_first(count, (0,)).await.unwrap();
     assert_eq!(counted, Some(1));
     assert_eq!(place(&mut conn, read_a).await, "reader");
+
+    // A name means what it meant when the statement was prepared.
+    let other = format!("{schema}_other");
+    let mut moved = rig.connect().await;
+    let insert = moved.prep("INSERT INTO c VALUES (?)").await.unwrap();
+    moved.query_drop(format!("USE {other}")).await.unwrap();
+    moved.exec_drop(&insert, (1,)).await.unwrap();
+    let qualified = format!("SELECT n FROM {schema}.c");
+    assert_eq!(place(&mut moved, &qualified).await, "writer");
+    assert_eq!(place(&mut moved, read_b).await, "reader");
 
     // A write of nobody knows what pins all.
     for write in [

@@ -278,6 +278,45 @@ isthmus_tests::on_each_flavor! {
         }
     }
 
+    async fn what_is_kept_is_kept_on_the_writer(stage) {
+        let schema = stage.schema("routing_kept").await;
+        let writer = stage.lab.writer();
+        writer.execute("CREATE TABLE routing_kept.t (a INT)").await.unwrap();
+        writer.execute("CREATE PROCEDURE routing_kept.p() SET @set = 7").await.unwrap();
+        stage.caught_up().await;
+        let mut other = stage.connect_with(|options| options.db_name(Some(schema.clone()))).await;
+        for (kept, expected) in [("SELECT GET_LOCK('routing_kept', 0)", Some(1)), ("CALL p()", None)] {
+            let mut connection = stage.connect_with(|options| options.db_name(Some(schema.clone()))).await;
+            connection.query_drop("START TRANSACTION READ ONLY").await.unwrap();
+            connection.query_drop("SELECT * FROM t").await.unwrap();
+            let answer: Option<u32> = connection.query_first(kept).await.unwrap();
+            assert_eq!(answer, expected, "{kept}");
+            if expected.is_some() {
+                let answer: Option<u32> = other.query_first(kept).await.unwrap();
+                assert_eq!(answer, Some(0), "{kept} on another connection");
+            }
+            connection.query_drop("INSERT INTO t VALUES (1)").await.expect_err("it is still read-only");
+            connection.query_drop("COMMIT").await.unwrap();
+            connection.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+            if expected.is_none() {
+                let answer: Option<u32> = connection.query_first("SELECT @set").await.unwrap();
+                assert_eq!(answer, Some(7));
+            }
+            connection.query_drop("SELECT RELEASE_ALL_LOCKS()").await.unwrap();
+        }
+    }
+
+    async fn a_read_about_the_one_before_begins_no_transaction_on_the_reader(stage) {
+        let schema = stage.schema("routing_previous").await;
+        stage.lab.writer().execute("CREATE TABLE routing_previous.t (a INT)").await.unwrap();
+        stage.caught_up().await;
+        let mut connection = stage.connect_with(|options| options.db_name(Some(schema))).await;
+        connection.query_drop("SET autocommit = 0").await.unwrap();
+        connection.query_drop("SELECT FOUND_ROWS(), COUNT(*) FROM t").await.unwrap();
+        connection.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+        connection.query_drop("ROLLBACK").await.unwrap();
+    }
+
     async fn a_write_reaches_the_writer_and_reads_come_back_to_the_reader(stage) {
         let schema = stage.schema("routing_writes").await;
         let mut connection = stage.connect_with(|options| options.db_name(Some(schema))).await;

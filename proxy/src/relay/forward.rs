@@ -260,8 +260,8 @@ impl Forwarding<'_> {
                 Piece::Err { len } => {
                     let error = ServerError::parse(payload(backend, self.ready, len));
                     let error = error.map_err(|e| self.fault(e))?;
-                    let is_held_back =
-                        self.untouched && self.ready == 0 && self.options.hold_back.holds(&error);
+                    let is_first = self.untouched && self.ready == 0 && self.out.is_empty();
+                    let is_held_back = is_first && self.options.hold_back.holds(&error);
                     let instead = if self.options.is_in_read_only {
                         error.in_read_only_transaction()
                     } else {

@@ -126,6 +126,8 @@ pub struct Session {
     pub(super) has_seen_elsewhere: bool,
     /// The tables that it has written, or read elsewhere, since its mark was last raised.
     pub(super) touched: Touched,
+    /// The state in which the statement at hand was prepared, where tables are told apart.
+    pub(super) prepared_in: Option<Arc<State>>,
     /// What it shares its mark by.
     pub(super) sharing: Sharing,
     /// The decision between waiting and crossing the ocean that the present statement rests on.
@@ -210,6 +212,7 @@ impl Session {
             seat: None,
             has_seen_elsewhere: false,
             touched: Touched::default(),
+            prepared_in: None,
             sharing,
             guess: None,
             waits: None,

@@ -237,6 +237,7 @@ impl Session {
     /// Whether nothing has to go in front of the statement on this connection.
     fn is_at_hand(&self, lease: &Lease, work: &Work<'_>, plan: &Plan, is_held: bool) -> bool {
         !self.asks_for_own_variables(work, plan)
+            && self.schema_elsewhere(work).is_none()
             && Arc::ptr_eq(&lease.state, &self.state)
             && !lease.has_to_close()
             && self.deferred.due(is_held).is_empty()
@@ -344,14 +345,32 @@ impl Session {
     }
 
     /// The state that a statement must find: with the variables of the client's connection if it
-    /// speaks of them.
+    /// speaks of them, and in the schema that it was prepared in. Servers go there and back by
+    /// themselves, but say then that something has changed, and not what.
     fn state_for(&self, work: &Work<'_>, plan: &Plan) -> Arc<State> {
-        if !self.asks_for_own_variables(work, plan) {
+        let with_own = self.asks_for_own_variables(work, plan);
+        let schema = self.schema_elsewhere(work);
+        if !with_own && schema.is_none() {
             return self.state.clone();
         }
-        self.shared
-            .states
-            .intern(self.state.with(&self.own_variables))
+        let mut state = match with_own {
+            true => self.state.with(&self.own_variables),
+            false => (*self.state).clone(),
+        };
+        if let Some(schema) = schema {
+            state = state.with_schema(schema);
+        }
+        self.shared.states.intern(state)
+    }
+
+    /// The schema that a statement was prepared in, if the session is in another one.
+    pub(super) fn schema_elsewhere<'a>(&self, work: &Work<'a>) -> Option<&'a [u8]> {
+        let statement = work.executed()?;
+        if Arc::ptr_eq(&statement.state, &self.state) {
+            return None;
+        }
+        let schema = statement.state.schema.as_deref();
+        schema.filter(|schema| self.state.schema.as_deref() != Some(schema))
     }
 
     fn asks_for_own_variables(&self, work: &Work<'_>, plan: &Plan) -> bool {

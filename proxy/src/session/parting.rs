@@ -8,8 +8,8 @@ use super::Session;
 use super::lending::Interrupted;
 use crate::admin::metrics::SavedTrip;
 use crate::pool::only_value;
-use crate::routing::Transaction;
-use crate::sql::{Holds, Place, Plan, TransactionEffect};
+use crate::routing::{self, Transaction};
+use crate::sql::{self, Holds, Place, Plan, TransactionEffect};
 
 /// A connection that the session has left and whose ROLLBACK the server has yet to answer.
 #[derive(Debug)]
@@ -51,13 +51,15 @@ impl Session {
     }
 
     /// Leaves a transaction on a reader that the statement ends before it begins, so that it gets to
-    /// the writer. Whether such a transaction is committed or rolled back is the same. What ends it
-    /// only if it is read without an error finds one like it on the writer.
+    /// the writer, or whose connection the session may have to keep for the statement. Whether such a
+    /// transaction is committed or rolled back is the same. What ends it only if it is read without an
+    /// error finds one like it on the writer, and so does what does not end it.
     pub(super) async fn leave_reader(&mut self, plan: &Plan) {
         let first = plan.parts.first().map_or(plan, |part| part);
-        let is_implicit = first.transaction == Some(TransactionEffect::ImplicitCommit);
+        let goes_on = first.transaction == Some(TransactionEffect::ImplicitCommit)
+            || self.leaves_something(plan);
         let is_over = match first.transaction {
-            Some(TransactionEffect::ImplicitCommit) => true,
+            _ if goes_on => true,
             // Without a word about it, MySQL stays read-only.
             Some(TransactionEffect::Begin { read_only, .. }) => {
                 let is_mariadb = self.server().is_some_and(|server| server.is_mariadb);
@@ -93,13 +95,23 @@ impl Session {
             lease.roll_back_and_release(false, state);
         }
         self.handle.set_at_rest();
-        if is_implicit {
+        if goes_on {
             self.deferred.begin_read_only();
             self.transaction = Transaction::ReadOnlyOnWriter;
             return;
         }
         self.client.status.remove(Status::IN_TRANS_READONLY);
         self.forget_transaction();
+    }
+
+    /// Whether the statement may leave something on its connection that must be where the writes go.
+    fn leaves_something(&self, plan: &Plan) -> bool {
+        use sql::Kind::{Call, Compound, Execute, Unknown};
+        let allowed = &self.world.config.routing.reader_functions;
+        !Holds::TRANSACTION.contains(plan.holds)
+            || matches!(plan.kind, Call | Compound | Execute | Unknown)
+            || !routing::are_allowed(plan, allowed)
+            || plan.parts.iter().any(|part| self.leaves_something(part))
     }
 
     /// Waits until the server has answered to what the session has left behind: what follows may

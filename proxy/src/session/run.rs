@@ -49,6 +49,7 @@ impl Session {
     ) -> io::Result<Flow> {
         let plan = &*planned.plan;
         self.last.begin(plan);
+        self.note_names(&work);
         if self.transaction != Transaction::None || self.deferred.reads_ahead {
             Box::pin(self.leave_what_is_over(planned)).await;
         }
@@ -59,10 +60,9 @@ impl Session {
         };
         if self.parting.is_some()
             && (!matches!(destination, Destination::Reader(_)) || touches_ids(plan))
+            && let Err(interrupted) = Box::pin(self.finish_parting()).await
         {
-            if let Err(interrupted) = Box::pin(self.finish_parting()).await {
-                return Box::pin(self.fail_to_borrow(interrupted.into())).await;
-            }
+            return Box::pin(self.fail_to_borrow(interrupted.into())).await;
         }
         let mut passage = Passage {
             planned: Cow::Borrowed(planned),
@@ -215,7 +215,10 @@ impl Session {
                 lease.abandon();
                 Err(error)
             }
-            Err(failure) => self.recover(passage, lease, failure, &followups).await,
+            Err(failure) => {
+                self.recover(passage, work, lease, failure, &followups)
+                    .await
+            }
         }
     }
 
@@ -256,12 +259,14 @@ impl Session {
     async fn recover(
         &mut self,
         passage: &mut Passage<'_>,
+        work: &Work<'_>,
         lease: Lease,
         failure: Failure,
         followups: &[Followup],
     ) -> io::Result<Next> {
         let is_reader = matches!(passage.destination, Destination::Reader(_));
-        let is_held = matches!(passage.destination, Destination::Held);
+        // With the connection goes a transaction that had begun on it, if only with this statement.
+        let is_held = matches!(passage.destination, Destination::Held) || self.has_begun();
         let endpoint = lease.endpoint().name.clone();
         if !matches!(failure, Failure::Refused(_)) {
             lease.endpoint().doubt();
@@ -277,7 +282,11 @@ impl Session {
                 passage.destination = Destination::Writer;
                 return Ok(Next::Again);
             }
-            Failure::Refused(error) if has_attempts && self.forget_what_is_gone(error) => {}
+            // A statement's own schema is not the session's.
+            Failure::Refused(error)
+                if has_attempts
+                    && self.schema_elsewhere(work).is_none()
+                    && self.forget_what_is_gone(error) => {}
             _ if has_attempts && may_retry => {
                 // Behind the same address, an older copy of the reader may answer by now.
                 if is_reader {
@@ -296,6 +305,11 @@ impl Session {
         Ok(Next::Again)
     }
 
+    /// Whether a transaction is open that a server has been told of.
+    fn has_begun(&self) -> bool {
+        self.transaction != Transaction::None && !self.deferred.begins()
+    }
+
     fn count_read_ahead(&self) {
         if self.deferred.reads_ahead
             && let Some(writer) = &self.world.snapshot.writer
@@ -306,7 +320,7 @@ impl Session {
 
     fn count(&self, lease: &Lease, plan: &Plan) {
         let metrics = &self.shared.metrics.statements;
-        let role = if self.is_writer(lease) {
+        let role = if lease.leads_to_writer() {
             Role::Writer
         } else {
             Role::Reader

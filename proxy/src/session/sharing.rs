@@ -4,7 +4,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::Session;
-use super::touched::Touched;
 use crate::config::{Pinning, Scope};
 use crate::consistency::{Mark, SharedMark, Token};
 use crate::sql::{Hints, Plan};
@@ -63,7 +62,7 @@ impl Session {
         let is_told_apart = self.world.config.consistency.pin == Pinning::Tables;
         match &self.mark {
             Some(pin) if is_told_apart => {
-                let touched = Touched::by(plan, self.state.schema.as_deref());
+                let touched = self.touched_by(plan);
                 let own = pin.touched.meets(&touched).then_some(pin.mark);
                 own.max(self.shared_mark())
             }

@@ -1,5 +1,8 @@
 //! Which tables a session's mark is about, for `consistency.pin = "tables"`.
 
+use super::Session;
+use super::work::Work;
+use crate::config::Pinning;
 use crate::sql::{Kind, Plan};
 
 /// Tables, by schema and name in lower case.
@@ -71,6 +74,22 @@ impl Touched {
             (Self::All, Self::All) => true,
             (Self::These(some), Self::All) | (Self::All, Self::These(some)) => !some.is_empty(),
         }
+    }
+}
+
+impl Session {
+    /// Takes note of what the names in a statement mean: what they meant when it was prepared.
+    pub(super) fn note_names(&mut self, work: &Work<'_>) {
+        if self.world.config.consistency.pin == Pinning::Tables {
+            let statement = work.executed();
+            self.prepared_in = statement.map(|statement| statement.state.clone());
+        }
+    }
+
+    /// What the statement at hand reads or writes.
+    pub(super) fn touched_by(&self, plan: &Plan) -> Touched {
+        let state = self.prepared_in.as_ref().unwrap_or(&self.state);
+        Touched::by(plan, state.schema.as_deref())
     }
 }
 

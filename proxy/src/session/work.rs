@@ -45,7 +45,7 @@ pub(super) enum Work<'a> {
 /// What an execution is longer than its parameters: header, id, flags, a bitmap of NULLs, mostly.
 const ROOM: usize = 32;
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     /// The text, as far as it came in one packet: of a longer one nothing is asked.
     pub(super) fn sql(&self) -> &[u8] {
         match self {
@@ -64,7 +64,7 @@ impl Work<'_> {
     }
 
     /// The statement that is executed and must have been prepared on the connection.
-    pub(super) fn executed(&self) -> Option<&Statement> {
+    pub(super) fn executed(&self) -> Option<&'a Statement> {
         match self {
             Work::Execute { statement, .. }
             | Work::Text {

@@ -131,6 +131,33 @@ async fn what_was_open_is_lost_as_a_whole(flavor: Flavor) {
     }
 }
 
+/// A read that breaks is run again, but not outside of the transaction that had begun with it.
+async fn what_breaks_with_its_first_statement_is_lost_too(flavor: Flavor) {
+    const READ: &str = "SELECT SLEEP(60)";
+    let stage = shared_stage(flavor).await;
+    let (_ocean, mut a) = session(stage, "trips_first").await;
+    a.query_drop("BEGIN").await.unwrap();
+    let reading = a.query_drop(READ);
+    let killing = async {
+        let runs = format!(
+            "SELECT CAST(ID AS CHAR) FROM information_schema.PROCESSLIST WHERE INFO = '{READ}'"
+        );
+        let mut threads = Vec::new();
+        until("it runs", async || {
+            threads = column(stage.lab.writer(), &runs).await;
+            !threads.is_empty()
+        })
+        .await;
+        let kill = format!("KILL {}", threads[0]);
+        stage.lab.writer().execute(kill).await.unwrap();
+    };
+    let (read, ()) = tokio::join!(reading, killing);
+    read.unwrap_err();
+    let after = a.query_drop("INSERT INTO t VALUES (1)").await;
+    after.expect_err("the session is over");
+    assert_eq!(rows(stage, "trips_first").await, [""; 0]);
+}
+
 async fn what_was_prepared_next_door_runs_once_over_the_next_connection(flavor: Flavor) {
     let stage = shared_stage(flavor).await;
     let (ocean, mut a) = session(stage, "trips_reprepared").await;
@@ -168,5 +195,6 @@ async fn what_was_prepared_next_door_runs_once_over_the_next_connection(flavor: 
 isthmus_tests::on_both! {
     what_the_server_does_not_know_goes_over_the_next_connection
     what_was_open_is_lost_as_a_whole
+    what_breaks_with_its_first_statement_is_lost_too
     what_was_prepared_next_door_runs_once_over_the_next_connection
 }
