@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 use isthmus_lab::Flavor;
+use isthmus_protocol::capabilities::Capabilities;
 use isthmus_tests::beside::{Seen, holds, see, value};
 use isthmus_tests::rig::Rig;
+use isthmus_tests::wire::USUAL;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 
@@ -202,4 +204,20 @@ async fn executions_run_where_their_text_belongs_on_mysql() {
 #[tokio::test]
 async fn executions_run_where_their_text_belongs_on_mariadb() {
     executions_run_where_their_text_belongs(Flavor::Mariadb).await;
+}
+
+/// A client that sends query attributes, if only that there are none, before every text.
+#[tokio::test]
+async fn a_client_with_query_attributes_deallocates() {
+    let rig = Rig::start(Flavor::Mysql, "").await;
+    let [_, mut client] = rig.wires(USUAL | Capabilities::QUERY_ATTRIBUTES).await;
+    for statement in [
+        "BEGIN",
+        "PREPARE s FROM 'SELECT 1'",
+        "EXECUTE s",
+        "DEALLOCATE PREPARE s",
+        "COMMIT",
+    ] {
+        client.query(statement).await.unwrap().expect_ok();
+    }
 }

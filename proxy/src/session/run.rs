@@ -4,6 +4,9 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Instant;
 
+use isthmus_protocol::packet;
+use isthmus_protocol::response::Kind;
+
 use super::Session;
 use super::conversation::{Ended, Flow};
 use super::exchange::{Ahead, Failure, Outcome};
@@ -113,6 +116,21 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Runs a text of the proxy's own in place of what the client sent, as the client would send it.
+    pub(super) async fn run_text(&mut self, sql: &[u8], planned: &Planned) -> io::Result<Flow> {
+        let form = self.client.form();
+        let mut framed = Vec::new();
+        form.put_query(&mut framed, sql);
+        let body = framed.get(packet::HEADER_LEN + 1..).unwrap_or_default();
+        let work = Work::Command {
+            framed: &framed,
+            attributes: form.attributes_len(body).unwrap_or_default(),
+            kind: Kind::Query,
+            statement_id: 0,
+        };
+        self.run_statement(work, planned).await
     }
 
     /// Leaves what the session has open on a reader, or owes a server, if the statement ends it by

@@ -5,7 +5,6 @@
 use std::io;
 use std::sync::Arc;
 
-use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::response::Kind;
 
 use super::Session;
@@ -172,14 +171,6 @@ impl Session {
         }
         let nothing = b"DO 0";
         let planned = self.plan(nothing, false);
-        let mut framed = Vec::new();
-        put_query(&mut framed, &[], nothing);
-        let work = Work::Command {
-            framed: &framed,
-            attributes: 0,
-            kind: Kind::Query,
-            statement_id: 0,
-        };
-        self.run_statement(work, &planned).await
+        self.run_text(nothing, &planned).await
     }
 }

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use isthmus_protocol::column::ColumnDefinition;
 use isthmus_protocol::ok::OkPacket;
-use isthmus_protocol::packet;
-use isthmus_protocol::response::Kind;
 use isthmus_protocol::result_set::{Form, ResultSet, Value};
 use isthmus_protocol::session_track::{self, Change};
 use isthmus_protocol::status::Status;
@@ -15,7 +13,6 @@ use isthmus_protocol::status::Status;
 use super::Session;
 use super::conversation::Flow;
 use super::touched::Touched;
-use super::work::Work;
 use crate::config::Source;
 use crate::consistency::{GtidSet, Ledger, Token};
 use crate::error::SqlError;
@@ -111,22 +108,11 @@ impl Session {
         let snapshot = &self.world.snapshot;
         let server = snapshot.all().find_map(|endpoint| endpoint.server());
         let question = Token::query(server.is_some_and(|server| server.is_mariadb));
-        let form = self.client.form();
         let planned = self
             .shared
             .plans
             .plan(b"TABLE a", self.state.dialect, false);
-        let mut framed = Vec::new();
-        form.put_query(&mut framed, question.as_bytes());
-        let body = framed.get(packet::HEADER_LEN + 1..).unwrap_or_default();
-        let attributes = form.attributes_len(body).unwrap_or_default();
-        let work = Work::Command {
-            framed: &framed,
-            attributes,
-            kind: Kind::Query,
-            statement_id: 0,
-        };
-        self.run_statement(work, &planned).await
+        self.run_text(question.as_bytes(), &planned).await
     }
 
     /// `SET @isthmus_after = '…'`: what the session reads from now on has what the token stands for.
