@@ -39,6 +39,10 @@ async fn refusal(client: &mut Client, id: u32, parameters: &[Option<&str>]) -> O
 /// Everything that answers an execution without parameters.
 async fn packets(client: &mut Client, id: u32) -> Vec<Packet> {
     execute(client, id, &[]).await;
+    result(client).await
+}
+
+async fn result(client: &mut Client) -> Vec<Packet> {
     let mut packets = Vec::new();
     loop {
         let packet = client.receive().await.unwrap();
@@ -83,6 +87,27 @@ async fn a_parameter_that_is_too_long(flavor: Flavor) {
     reset(&mut client, id).await;
     send_ahead(&mut client, id, 0, &part).await;
     assert_eq!(refusal(&mut client, id, &[None, Some("x")]).await, None);
+}
+
+/// Pieces of two parameters by turns, and of a third one that has nothing in them.
+async fn parameters_in_many_pieces(flavor: Flavor) {
+    let rig = Rig::start(flavor, NARROW).await;
+    let mut seen = Vec::new();
+    for mut client in rig.wires(USUAL).await {
+        let sql = "SELECT LENGTH(?), SHA2(?, 256), CONCAT('<', ?, '>')";
+        let id = client.prepare(sql).await;
+        for number in 0..1000u32 {
+            for (parameter, length) in [(0, number), (1, 1 + number % 7), (2, 0)] {
+                let piece = number.to_string().repeat(length as usize);
+                send_ahead(&mut client, id, parameter, piece.as_bytes()).await;
+            }
+        }
+        execute(&mut client, id, &[None, None, None]).await;
+        seen.push(result(&mut client).await);
+    }
+    assert_eq!(seen[1].last(), seen[0].last());
+    assert_eq!(seen[1].len(), 6, "{seen:?}");
+    assert_eq!(seen[1][4], seen[0][4]);
 }
 
 async fn a_parameter_that_there_is_not(flavor: Flavor) {
@@ -290,6 +315,7 @@ isthmus_tests::on_both! {
     a_long_execution_of_what_is_gone
     a_parameter_that_is_too_long
     a_parameter_that_there_is_not
+    parameters_in_many_pieces
     a_server_that_takes_less
     there_is_room_for_few
     a_statement_that_is_gone

@@ -269,7 +269,7 @@ impl Session {
             statement,
             execute,
             types: &entry.types,
-            long_data: entry.long_data.parts(),
+            long_data: entry.long_data.parameters(),
         };
         // A reader may have refused it as a write since it was prepared.
         let mut planned = self.shared.plans.refresh(&statement.planned);
@@ -324,11 +324,11 @@ impl Session {
         let limit = self.world.config.limits.max_allowed_packet;
         let is_mariadb = self.is_mariadb();
         let id = payload.get(1..).and_then(|body| self.statement_id(body));
-        if let Ok(part) = SendLongData::parse(payload)
+        if let Ok(piece) = SendLongData::parse(payload)
             && let Some(entry) = id.and_then(|id| self.statements.get_mut(&id))
         {
-            match usize::from(part.parameter) < entry.params {
-                true => entry.long_data.add(&part, limit),
+            match usize::from(piece.parameter) < entry.params {
+                true => entry.long_data.add(&piece, limit),
                 false => entry
                     .long_data
                     .refuse(SqlError::no_such_parameter(is_mariadb)),

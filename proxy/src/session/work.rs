@@ -5,6 +5,7 @@ use isthmus_protocol::packet;
 use isthmus_protocol::query_attributes::QueryForm;
 use isthmus_protocol::response::Kind;
 
+use super::long_data::Parameters;
 use super::prelude::put_prepare;
 use super::statements::Statement;
 use crate::pool::Lease;
@@ -30,8 +31,8 @@ pub(super) enum Work<'a> {
         execute: Execute<'a>,
         /// The types of its parameters.
         types: &'a [u8],
-        /// Long data to be sent before: parameter and bytes.
-        long_data: &'a [(u16, Vec<u8>)],
+        /// The parameters to be sent before.
+        long_data: &'a Parameters,
     },
     /// The preparation or the execution of a textual prepared statement.
     Text {
@@ -164,15 +165,19 @@ impl<'a> Work<'a> {
     }
 }
 
-fn put_long_data(statement_id: u32, long_data: &[(u16, Vec<u8>)], out: &mut Vec<u8>) {
+/// What goes in one COM_STMT_SEND_LONG_DATA: servers take that, however little else they take.
+const PIECE: usize = 32 << 10;
+
+fn put_long_data(statement_id: u32, long_data: &Parameters, out: &mut Vec<u8>) {
     for (parameter, data) in long_data {
-        packet::put_with(out, 0, |out| {
-            SendLongData {
+        let empty = data.is_empty().then_some(&[][..]);
+        for data in data.chunks(PIECE).chain(empty) {
+            let piece = SendLongData {
                 statement_id,
                 parameter: *parameter,
                 data,
-            }
-            .encode(out);
-        });
+            };
+            packet::put_with(out, 0, |out| piece.encode(out));
+        }
     }
 }
