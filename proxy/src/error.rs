@@ -219,6 +219,18 @@ impl SqlError {
         )
     }
 
+    /// 1461: the session has as many prepared statements as it may have. Servers begin the sentence
+    /// alike.
+    pub fn too_many_statements(most: usize) -> Self {
+        Self::new(
+            1461,
+            "42000",
+            format!(
+                "Can't create more than max_prepared_stmt_count statements (current value: {most}): Isthmus takes so many of one session; close those that are not needed any more"
+            ),
+        )
+    }
+
     /// 1210: COM_STMT_SEND_LONG_DATA was for a parameter that the statement does not have, in the
     /// server's words.
     pub fn no_such_parameter(is_mariadb: bool) -> Self {

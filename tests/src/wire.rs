@@ -454,6 +454,14 @@ impl Client {
     pub async fn prepare(&mut self, sql: &str) -> u32 {
         let payload = [&[Command::StmtPrepare as u8], sql.as_bytes()].concat();
         self.send(0, &payload).await.unwrap();
+        self.prepared().await
+    }
+
+    /// Reads the answer to the preparation of a statement and returns its id.
+    ///
+    /// # Panics
+    /// If it was refused.
+    pub async fn prepared(&mut self) -> u32 {
         let first = self.receive().await.unwrap();
         let prepared = PrepareOk::parse(&first.payload);
         let prepared = prepared.unwrap_or_else(|_| panic!("not prepared: {:?}", refusal(&first)));

@@ -6,9 +6,10 @@
 use isthmus_lab::{Flavor, Options};
 use isthmus_protocol::command::{Command, SendLongData};
 use isthmus_protocol::lenenc;
+use isthmus_protocol::packet;
 use isthmus_protocol::status::Status;
 use isthmus_tests::rig::{Rig, dedicated};
-use isthmus_tests::wire::{Client, Packet, Refusal, USUAL};
+use isthmus_tests::wire::{Answer, Client, Packet, Refusal, USUAL};
 use mysql_async::prelude::Queryable;
 
 const NARROW: &str = "[pool]\nmax_connections = 1";
@@ -179,6 +180,36 @@ async fn there_is_room_for_few(flavor: Flavor) {
             answer.expect_ok();
         }
     }
+}
+
+/// As a server that all others have left room.
+#[tokio::test]
+async fn a_session_has_only_so_many() {
+    const MOST: usize = 16_382;
+    // Fits into the buffers of a connection.
+    const AT_ONCE: usize = 100;
+    let rig = Rig::start(Flavor::Mysql, NARROW).await;
+    let mut client = rig.wire().await;
+    let prepare = |sql: &str| [&[Command::StmtPrepare as u8], sql.as_bytes()].concat();
+    let mut framed = Vec::new();
+    // No server hears of it.
+    packet::put(&mut framed, 0, &prepare("SHOW ISTHMUS LAST"));
+    let mut last = 0;
+    for done in (0..MOST).step_by(AT_ONCE) {
+        let count = AT_ONCE.min(MOST - done);
+        client.send_raw(&framed.repeat(count)).await.unwrap();
+        for _ in 0..count {
+            last = client.prepared().await;
+        }
+    }
+    let Answer::Err(refused) = client.command(&prepare("SELECT 1")).await.unwrap() else {
+        panic!("there was room for one more");
+    };
+    assert_eq!((refused.code, refused.state.as_str()), (1461, "42000"));
+    assert!(refused.message.contains("16382"), "{}", refused.message);
+    let close = [&[Command::StmtClose as u8], &last.to_le_bytes()[..]].concat();
+    client.send(0, &close).await.unwrap();
+    client.prepare("SELECT 1").await;
 }
 
 /// A procedure can drop a textual statement of the proxy's.

@@ -33,9 +33,16 @@ const EXECUTE_HEAD: usize = 9;
 /// What every COM_STMT_FETCH has: the statement's id and the number of rows.
 const FETCH_HEAD: usize = 8;
 
+/// How many a session may have: as many as all sessions of a server together, unless it is told
+/// otherwise.
+const MOST: usize = 16_382;
+
 impl Session {
     /// COM_STMT_PREPARE, where the statement would run, for its parameters and columns.
     pub(super) async fn prepare(&mut self, framed: &[u8], sql: &[u8]) -> io::Result<Flow> {
+        if self.statements.len() >= MOST {
+            return self.refuse(&SqlError::too_many_statements(MOST)).await;
+        }
         let planned = self.plan(sql, false);
         match (planned.plan.place, planned.plan.kind) {
             (Place::Proxy, Kind::Show) => return self.prepare_show(planned, sql).await,
