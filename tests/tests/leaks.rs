@@ -361,4 +361,62 @@ async fn who_disappears_leaves_nothing(flavor: Flavor) {
     is_clean(&rig).await;
 }
 
-isthmus_tests::on_both! { nobody_sees_what_is_anothers who_disappears_leaves_nothing }
+/// Neither a reset nor a change of user is over before the locks are gone, though to roll back what
+/// holds them takes its time, and the session goes on with another connection.
+async fn locks_are_gone_before_the_session_goes_on(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let rows = ["(0)"; 100].join(",");
+    rig.prepare_data(&[
+        "CREATE TABLE locked (id INT AUTO_INCREMENT PRIMARY KEY, n INT)",
+        &format!("INSERT INTO locked (n) VALUES {rows}"),
+        "INSERT INTO locked (n) SELECT 0 FROM locked, locked AS other",
+    ])
+    .await;
+    let (mut client, mut other) = (rig.wire().await, rig.wire().await);
+    for way in [Ending::Reset, Ending::ChangeOfUser] {
+        let lock = "SELECT GET_LOCK(DATABASE(), 0)";
+        say(&mut client, &["BEGIN", lock, "UPDATE locked SET n = 1"]).await;
+        // There is another connection at hand.
+        let read = format!("{ON_WRITER}SELECT 1");
+        say(&mut other, &["BEGIN", &read, "COMMIT"]).await;
+        match way {
+            Ending::Reset => {
+                let reset = client.command(&[Command::ResetConnection as u8]).await;
+                reset.unwrap().expect_ok();
+            }
+            _ => {
+                let change = client.change_to(&rig.user, PASSWORD, &rig.schema);
+                let changed = client.change_user(&change, PASSWORD).await;
+                changed.unwrap().unwrap();
+            }
+        }
+        let taken = client.query(lock).await.unwrap();
+        assert_eq!(taken.value(), "1", "{way:?}");
+        let row = "SELECT n FROM locked LIMIT 1 FOR UPDATE NOWAIT";
+        assert_eq!(client.query(row).await.unwrap().value(), "0", "{way:?}");
+        say(&mut client, &["DO RELEASE_ALL_LOCKS()"]).await;
+    }
+}
+
+/// The insert id of a transaction that was rolled back is not that of the session behind a reset.
+async fn a_reset_forgets_the_insert_id(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    prepare(&rig).await;
+    let mut client = rig.wire().await;
+    say(
+        &mut client,
+        &["BEGIN", "INSERT INTO t (who) VALUES (1)", "ROLLBACK"],
+    )
+    .await;
+    let reset = client.command(&[Command::ResetConnection as u8]).await;
+    reset.unwrap().expect_ok();
+    let id = client.query("SELECT LAST_INSERT_ID()").await.unwrap();
+    assert_eq!(id.value(), "0");
+}
+
+isthmus_tests::on_both! {
+    nobody_sees_what_is_anothers
+    who_disappears_leaves_nothing
+    locks_are_gone_before_the_session_goes_on
+    a_reset_forgets_the_insert_id
+}

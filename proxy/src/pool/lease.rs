@@ -85,21 +85,26 @@ impl Lease {
     }
 
     /// Gives the connection back after removing what a session left on it. For a connection that
-    /// is at rest: every response was read to its end.
-    pub fn reset_and_release(mut self) {
-        if !self.fits_its_pool() {
-            self.is_clean = false;
-            return;
-        }
+    /// is at rest: every response was read to its end. The receiver gets no answer: it hears that
+    /// nothing of the session is left.
+    pub fn reset_and_release(mut self) -> oneshot::Receiver<Vec<u8>> {
+        let (over, receiver) = oneshot::channel();
+        let fits = self.fits_its_pool();
         let Some(mut object) = self.object.take() else {
-            return;
+            return receiver;
         };
+        object.is_clean = false;
         tokio::spawn(async move {
             match tokio::time::timeout(RESET_TIMEOUT, object.reset()).await {
-                Ok(Ok(None)) => object.is_clean = true,
+                Ok(Ok(None)) if fits => {
+                    object.is_clean = true;
+                    drop(object);
+                }
                 _ => drop(Object::take(object)),
             }
+            drop(over);
         });
+        receiver
     }
 
     /// Ends the open transaction and gives the connection back once the server has answered,

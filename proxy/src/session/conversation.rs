@@ -268,6 +268,10 @@ impl Session {
             }
         };
         self.drop_lease();
+        if matches!(ended, Ended::ChangeUser(_)) {
+            // The next session may need the locks.
+            let _ = self.finish_parting().await;
+        }
         (ended, self.client, self.mark.map(|pin| pin.mark))
     }
 
@@ -467,10 +471,7 @@ impl Session {
     /// Ends everything that the session has open on a backend connection.
     pub(super) fn drop_lease(&mut self) {
         self.settle_mark();
-        if let Some(lease) = self.lease.take() {
-            self.handle.set_at_rest();
-            lease.reset_and_release();
-        }
+        self.reset_at_once();
         self.holds = Holds::empty();
         self.possessions.clear();
         self.suspects.clear();

@@ -1,5 +1,6 @@
 //! Leaving a transaction without waiting for the server: by ROLLBACK, which is answered at once and
-//! sent at once, and from a reader by a statement that is for the writer.
+//! sent at once, and so is the reset of a session, and from a reader by a statement that is for the
+//! writer.
 
 use isthmus_protocol::status::Status;
 use tokio::sync::oneshot;
@@ -11,12 +12,14 @@ use crate::pool::only_value;
 use crate::routing::{self, Transaction};
 use crate::sql::{self, Holds, Place, Plan, TransactionEffect};
 
-/// A connection that the session has left and whose ROLLBACK the server has yet to answer.
+/// A connection that the session has left and whose ROLLBACK or reset the server has yet to answer.
 #[derive(Debug)]
 pub(super) struct Parting {
     /// The answer to `SELECT LAST_INSERT_ID()` there, if it was asked; an error if the connection
-    /// was closed.
+    /// was reset or closed.
     answered: oneshot::Receiver<Vec<u8>>,
+    /// Whether that is the session's still.
+    tells_id: bool,
 }
 
 impl Session {
@@ -41,6 +44,7 @@ impl Session {
         let state = self.state_to_leave(&lease);
         self.parting = Some(Parting {
             answered: lease.roll_back_and_release(asks_id, state),
+            tells_id: true,
         });
         self.handle.set_at_rest();
         let changes = self.transaction_change(b"________");
@@ -48,6 +52,27 @@ impl Session {
         // What is not transactional has been written, and what was read has been seen.
         self.settle_mark();
         Some((SavedTrip::Rollback, changes))
+    }
+
+    /// Leaves the connection that the session keeps to be reset. What was left before is not the
+    /// session's own any more.
+    pub(super) fn reset_at_once(&mut self) {
+        if let Some(parting) = &mut self.parting {
+            parting.tells_id = false;
+        }
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        self.handle.set_at_rest();
+        let is_writer = self.is_writer(&lease);
+        let answered = lease.reset_and_release();
+        // Nobody waits for the locks of a reader.
+        if is_writer {
+            self.parting = Some(Parting {
+                answered,
+                tells_id: false,
+            });
+        }
     }
 
     /// Leaves a transaction on a reader that the statement ends before it begins, so that it gets to
@@ -125,8 +150,10 @@ impl Session {
             answered = &mut parting.answered => answered,
             () = self.handle.interrupted() => return Err(Interrupted),
         };
+        let tells_id = parting.tells_id;
         self.parting = None;
         if let Ok(packets) = answered
+            && tells_id
             && let Some(id) = only_value(&packets)
             && let Some(id) = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok())
         {
