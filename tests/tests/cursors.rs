@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use isthmus_lab::{Flavor, Options};
 use isthmus_protocol::command::Command;
+use isthmus_tests::beside::value;
 use isthmus_tests::rig::{Rig, WHERE, dedicated, until};
 use isthmus_tests::wire::{Answer, Client};
 
@@ -186,6 +187,39 @@ async fn closed_cursors_leave_nothing(flavor: Flavor) {
     }
 }
 
+/// A user lock that a routine took for a cursor ends with the cursor, and the session hears that it
+/// has lost it, however the cursor is closed.
+async fn a_lock_does_not_outlive_its_cursor(flavor: Flavor) {
+    let rig = started(flavor, 2).await;
+    let schema = &rig.schema;
+    let ways: [(Command, &[u8], u8, &str); 3] = [
+        (Command::StmtClose, &[], 0, "closes"),
+        (Command::StmtReset, &[], 1, "resets"),
+        (Command::StmtExecute, &[0, 1, 0, 0, 0], 1, "executes"),
+    ];
+    for (command, rest, sequence, name) in ways {
+        let function = format!(
+            "CREATE FUNCTION {schema}.{name}(n INT) RETURNS INT DETERMINISTIC RETURN GET_LOCK('{schema}_{name}', 0)"
+        );
+        rig.lab.writer().execute(&function).await.unwrap();
+        let mut client = rig.wire().await;
+        let id = client
+            .prepare(&format!("SELECT CONCAT({name}(n)) FROM t"))
+            .await;
+        open(&mut client, id).await.expect_ok();
+        assert_eq!(fetch(&mut client, id, 1).await.unwrap(), ["1"]);
+        let end = [&[command as u8][..], &id.to_le_bytes(), rest].concat();
+        client.send(0, &end).await.unwrap();
+        let lost = client.receive().await.unwrap();
+        assert_eq!(lost.sequence, sequence, "{name}");
+        assert_eq!(lost.payload[..3], [0xFF, 0x61, 0x0C], "{name}: {lost:?}");
+        client.closed().await.unwrap();
+        let mut other = rig.direct_writer().await;
+        let free = format!("SELECT IS_FREE_LOCK('{schema}_{name}')");
+        assert_eq!(value(&mut other, &free).await.as_deref(), Some("1"));
+    }
+}
+
 async fn many_cursors_are_bounded(flavor: Flavor) {
     let rig = started(flavor, 8).await;
     let mut client = rig.wire().await;
@@ -216,5 +250,6 @@ isthmus_tests::on_both! {
     a_cursor_has_a_connection_of_its_own
     a_cursor_shows_what_was_written
     closed_cursors_leave_nothing
+    a_lock_does_not_outlive_its_cursor
     many_cursors_are_bounded
 }

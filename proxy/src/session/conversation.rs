@@ -391,7 +391,7 @@ impl Session {
         let body = payload.get(1..).unwrap_or_default();
         match command {
             Command::StmtPrepare => self.prepare(message, body).await,
-            Command::StmtClose => self.close_statement(body),
+            Command::StmtClose => Ok(self.close_statement(body).await),
             Command::StmtSendLongData => self.send_long_data(payload),
             Command::StmtReset => self.reset_statement(body).await,
             Command::StmtFetch => self.fetch(message, body).await,

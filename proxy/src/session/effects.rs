@@ -153,16 +153,23 @@ impl Session {
         };
         let gtids = tracked.gtids.take();
         self.note_mark(plan, &reply, gtids, told.position, was_open, &lease);
+        // The answer is out.
+        self.client.sequence = 0;
+        Ok(self.part_from(lease, plan).await)
+    }
+
+    /// Gives the connection back or keeps it. What only it knows of the statement, or of those
+    /// before it, is fetched first.
+    pub(super) async fn part_from(&mut self, mut lease: Lease, plan: &Plan) -> Flow {
         if self.needs_rescue(plan) && Box::pin(self.rescue(&mut lease, plan)).await.is_err() {
-            return Ok(self.lose(plan, &lease));
+            return self.lose(plan, &lease);
         }
         self.give_back(lease);
         if self.suspects.have_lost() {
-            self.client.sequence = 0;
             let _ = self.client.send_error(&SqlError::lost_lock()).await;
-            return Ok(Flow::End(Ended::Closed));
+            return Flow::End(Ended::Closed);
         }
-        Ok(Flow::Continue)
+        Flow::Continue
     }
 
     /// Whether a statement begins and ends by itself, and no earlier one has left anything for it.

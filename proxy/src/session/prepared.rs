@@ -244,8 +244,9 @@ impl Session {
         {
             return Ok(Flow::Continue);
         }
-        if !with_cursor {
-            self.close_cursor(id, entry.statement.number);
+        if !with_cursor && let ended @ Flow::End(_) = self.close_cursor(id, &entry.statement).await
+        {
+            return Ok(ended);
         }
         self.choose_executable(entry, with_cursor);
         if self.takes_detour(&entry.statement) {
@@ -353,20 +354,24 @@ impl Session {
             return self.unknown_statement(id, "reset").await;
         };
         entry.long_data = LongData::default();
-        let number = entry.statement.number;
-        self.close_cursor(id, number);
+        let statement = entry.statement.clone();
+        if let ended @ Flow::End(_) = self.close_cursor(id, &statement).await {
+            return Ok(ended);
+        }
         self.diagnostics.note_command(0);
         self.client.send_ok().await?;
         Ok(Flow::Continue)
     }
 
     /// COM_STMT_CLOSE, which has no answer. Backend connections keep the statement for others.
-    pub(super) fn close_statement(&mut self, body: &[u8]) -> io::Result<Flow> {
+    pub(super) async fn close_statement(&mut self, body: &[u8]) -> Flow {
         let id = self.statement_id(body).unwrap_or_default();
-        if let Some(entry) = self.statements.remove(&id) {
-            self.close_cursor(id, entry.statement.number);
-        }
-        Ok(Flow::Continue)
+        let Some(entry) = self.statements.remove(&id) else {
+            return Flow::Continue;
+        };
+        // The client waits for nothing.
+        self.client.sequence = 0;
+        self.close_cursor(id, &entry.statement).await
     }
 
     /// Whether a cursor is open of another statement that is the same one to the server.
@@ -399,16 +404,17 @@ impl Session {
     }
 
     /// Ends the hold of a cursor; the server forgets it with the statement.
-    fn close_cursor(&mut self, id: u32, number: u64) {
+    async fn close_cursor(&mut self, id: u32, statement: &Statement) -> Flow {
         self.close_own_cursor(id);
         if !self.cursors.contains(&id) {
-            return;
+            return Flow::Continue;
         }
         self.cursors.retain(|open| *open != id);
-        if let Some(mut lease) = self.lease.take() {
-            lease.close_statement(number);
-            self.give_back(lease);
-        }
+        let Some(mut lease) = self.lease.take() else {
+            return Flow::Continue;
+        };
+        lease.close_statement(statement.number);
+        self.part_from(lease, &statement.planned.plan).await
     }
 
     /// COM_STMT_FETCH: more rows of the open cursor, from the connection that has it.
