@@ -9,7 +9,7 @@ use isthmus_lab::{Flavor, Options};
 use isthmus_protocol::command::Command;
 use isthmus_tests::beside::value;
 use isthmus_tests::rig::{Rig, WHERE, dedicated, until};
-use isthmus_tests::wire::{Answer, Client};
+use isthmus_tests::wire::{Answer, Client, USUAL};
 
 const READ: &str = "SELECT CONCAT(name, n) FROM sign.post, t ORDER BY n";
 
@@ -220,6 +220,25 @@ async fn a_lock_does_not_outlive_its_cursor(flavor: Flavor) {
     }
 }
 
+/// The warnings of a statement with a cursor are there as long as with a server.
+async fn a_cursor_leaves_its_warnings(flavor: Flavor) {
+    let rig = started(flavor, 2).await;
+    let mut seen = Vec::new();
+    for mut client in rig.wires(USUAL).await {
+        let id = client
+            .prepare("SELECT CONCAT(n, CAST('x' AS SIGNED)) FROM t FOR UPDATE")
+            .await;
+        open(&mut client, id).await.expect_ok();
+        assert_eq!(fetch(&mut client, id, 1).await.unwrap(), ["10"]);
+        let before = client.query("SHOW WARNINGS").await.unwrap();
+        let close = [&[Command::StmtClose as u8][..], &id.to_le_bytes()].concat();
+        client.send(0, &close).await.unwrap();
+        seen.push([before, client.query("SHOW WARNINGS").await.unwrap()]);
+    }
+    assert_eq!(seen[1], seen[0]);
+    assert_ne!(seen[0][1], Answer::Rows(Vec::new()));
+}
+
 async fn many_cursors_are_bounded(flavor: Flavor) {
     let rig = started(flavor, 8).await;
     let mut client = rig.wire().await;
@@ -251,5 +270,6 @@ isthmus_tests::on_both! {
     a_cursor_shows_what_was_written
     closed_cursors_leave_nothing
     a_lock_does_not_outlive_its_cursor
+    a_cursor_leaves_its_warnings
     many_cursors_are_bounded
 }

@@ -19,6 +19,7 @@ use super::opening::changes_beginning;
 use super::possessions;
 use super::stale::Staleness;
 use super::touched::Touched;
+use super::work::Work;
 use crate::config::Pinning;
 use crate::consistency::{GtidSet, Token};
 use crate::error::SqlError;
@@ -43,9 +44,9 @@ impl Session {
         planned: &Planned,
         mut reply: Reply,
         followups: Vec<Followup>,
-        sql: &[u8],
+        work: &Work<'_>,
     ) -> io::Result<Flow> {
-        let plan = &*planned.plan;
+        let (plan, sql) = (&*planned.plan, work.sql());
         if plan.is_plain() && reply.is_plain() && followups.is_empty() && self.has_nothing_open() {
             self.diagnostics.note(&reply);
             self.diagnostics.note_found(reply.rows);
@@ -82,7 +83,9 @@ impl Session {
         let mut tracked = lease.absorb(&reply);
         if !is_diagnostic(plan) || reply.error.is_some() {
             let row_count = self.diagnostics.row_count;
-            if lease.server.is_mariadb && leaves_conditions(plan, sql, self.state.dialect) {
+            let is_beside = work.kind() == Kind::Fetch
+                || (lease.server.is_mariadb && leaves_conditions(plan, sql, self.state.dialect));
+            if is_beside {
                 self.diagnostics.note_beside(&reply, self.is_leaving());
             } else {
                 self.diagnostics.note(&reply);

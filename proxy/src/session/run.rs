@@ -170,8 +170,7 @@ impl Session {
         self.count(&lease, &planned.plan);
         self.count_read_ahead();
         self.judge_guess();
-        self.settle(lease, planned, reply, followups, work.sql())
-            .await
+        self.settle(lease, planned, reply, followups, work).await
     }
 
     /// What to do about a statement that got no answer from this connection, or one that the client
