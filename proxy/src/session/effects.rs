@@ -26,7 +26,6 @@ use crate::error::SqlError;
 use crate::pool::{Lease, State, Tracked};
 use crate::relay::{RelayError, Reply};
 use crate::routing::Transaction;
-use crate::sql::possessions::{Possession, Transfer};
 use crate::sql::{self, Dialect, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
 
 /// Holds that a statement may have caused even though it failed.
@@ -370,10 +369,7 @@ impl Session {
             return;
         }
         let schema = self.state.schema.as_deref().unwrap_or_default();
-        let mut transfers = sql::possessions::transfers(sql, self.state.dialect, schema);
-        if plan.hides_locks {
-            transfers.push(Transfer::TakesUnnamed(Possession::UserLock));
-        }
+        let transfers = sql::possessions::transfers(sql, plan, self.state.dialect, schema);
         self.possessions.note(transfers, reply.error.is_some());
         self.holds -= self.possessions.needless();
     }

@@ -49,13 +49,13 @@ impl Possessions {
 
     /// The holds that are not needed, because nothing of their kind is there.
     pub(super) fn needless(&self) -> Holds {
-        KINDS
-            .iter()
-            .filter(|(possession, _)| {
+        Possession::EACH
+            .into_iter()
+            .filter(|possession| {
                 !self.unnamed.contains(possession)
                     && !self.named.keys().any(|(other, _)| other == possession)
             })
-            .fold(Holds::empty(), |holds, (_, hold)| holds | *hold)
+            .fold(Holds::empty(), |holds, one| holds | one.hold())
     }
 
     /// Forgets all: the connection is gone or was reset.
@@ -66,14 +66,8 @@ impl Possessions {
 }
 
 /// The holds that end when the last possession of their kind is given up.
-pub(super) const BY_NAME: Holds = Holds::USER_LOCK
-    .union(Holds::TEMPORARY_TABLE)
-    .union(Holds::HANDLER)
-    .union(Holds::TEXT_PREPARE);
-
-const KINDS: [(Possession, Holds); 4] = [
-    (Possession::UserLock, Holds::USER_LOCK),
-    (Possession::TemporaryTable, Holds::TEMPORARY_TABLE),
-    (Possession::Handler, Holds::HANDLER),
-    (Possession::TextPrepare, Holds::TEXT_PREPARE),
-];
+pub(super) const BY_NAME: Holds = Possession::UserLock
+    .hold()
+    .union(Possession::TemporaryTable.hold())
+    .union(Possession::Handler.hold())
+    .union(Possession::TextPrepare.hold());

@@ -1,0 +1,61 @@
+//! What a session has by name on its connection keeps that connection, however it was taken, and
+//! not a statement longer.
+
+#![allow(clippy::unwrap_used)]
+
+use isthmus_lab::Flavor;
+use isthmus_tests::beside::holds;
+use isthmus_tests::rig::Rig;
+use mysql_async::prelude::Queryable as _;
+
+/// Statements of one session, each with what the session holds behind it.
+type Walk = &'static [(&'static str, &'static [&'static str])];
+
+async fn walk(rig: &Rig, walk: Walk) {
+    let mut session = rig.connect().await;
+    for (statement, expected) in walk {
+        let statement = statement.replace("SCHEMA", &rig.schema);
+        session.query_drop(&statement).await.unwrap();
+        assert_eq!(holds(&mut session).await, *expected, "{statement}");
+    }
+}
+
+async fn what_is_taken_is_held(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (id INT PRIMARY KEY)"])
+        .await;
+    walk(
+        &rig,
+        &[
+            ("HANDLER SCHEMA.t OPEN AS h", &["handler"]),
+            ("HANDLER h READ FIRST", &["handler"]),
+            ("HANDLER h CLOSE", &[]),
+        ],
+    )
+    .await;
+    if flavor == Flavor::Mariadb {
+        walk(
+            &rig,
+            &[
+                ("CREATE TEMPORARY SEQUENCE s", &["temporary_table"]),
+                ("DROP SEQUENCE s", &[]),
+                (
+                    "EXECUTE IMMEDIATE 'SELECT GET_LOCK(''a'', 1)'",
+                    &["user_lock"],
+                ),
+                ("SELECT RELEASE_LOCK('a')", &[]),
+            ],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_taken_is_held_on_mysql() {
+    what_is_taken_is_held(Flavor::Mysql).await;
+}
+
+#[tokio::test]
+async fn what_is_taken_is_held_on_mariadb() {
+    what_is_taken_is_held(Flavor::Mariadb).await;
+}
