@@ -33,6 +33,16 @@ async fn what_is_taken_is_held(flavor: Flavor) {
         ],
     )
     .await;
+    walk(
+        &rig,
+        &[
+            ("DO GET_LOCK('a', 1)", &["user_lock"]),
+            ("EXPLAIN SELECT RELEASE_LOCK('a')", &["user_lock"]),
+            ("EXPLAIN SELECT RELEASE_ALL_LOCKS()", &["user_lock"]),
+            ("DO RELEASE_LOCK('a')", &[]),
+        ],
+    )
+    .await;
     if flavor == Flavor::Mariadb {
         walk(
             &rig,

@@ -416,6 +416,8 @@ fn explained(words: Words<'_>, runs: bool, depth: u32) -> Plan {
     plan.kind = if runs { Kind::Analyze } else { Kind::Explain };
     if !runs {
         plan.marks = false;
+        // Subqueries may run, and take a lock.
+        plan.releases = Releases::empty();
     }
     if plan.place == Place::Previous && !runs {
         // What the statement before it did does not change how this one would run.

@@ -358,9 +358,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_words_do_not_name_is_taken_too() {
+    fn what_is_written_otherwise_counts_as_it_runs() {
         use Possession::{Handler, TemporaryTable, UserLock};
-        use Transfer::{Gives, Takes, TakesUnnamed};
+        use Transfer::{Gives, GivesAll, Takes, TakesUnnamed};
         let name = |name: &str| name.as_bytes().to_vec();
         for (sql, expected) in [
             ("HANDLER db1.t OPEN AS h", vec![Takes(Handler, name("h"))]),
@@ -379,6 +379,16 @@ mod tests {
             ),
             ("SELECT `GET_LOCK`('a', 1)", vec![TakesUnnamed(UserLock)]),
             ("SELECT IS_FREE_LOCK('a')", vec![]),
+            ("EXPLAIN SELECT RELEASE_LOCK('a')", vec![]),
+            ("DESC FORMAT=JSON SELECT RELEASE_ALL_LOCKS()", vec![]),
+            (
+                "EXPLAIN ANALYZE SELECT RELEASE_LOCK('a')",
+                vec![Gives(UserLock, name("a"))],
+            ),
+            (
+                "ANALYZE SELECT RELEASE_ALL_LOCKS()",
+                vec![GivesAll(UserLock)],
+            ),
         ] {
             check(sql, &expected);
         }
