@@ -60,6 +60,40 @@ async fn what_is_taken_is_held(flavor: Flavor) {
     }
 }
 
+async fn tables_are_in_the_schema_that_they_were_made_in(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&[&format!("CREATE DATABASE {}_other", rig.schema)])
+        .await;
+    walk(
+        &rig,
+        &[
+            (
+                "CREATE TEMPORARY TABLE t (a INT); USE SCHEMA_other",
+                &["temporary_table"],
+            ),
+            ("DROP TEMPORARY TABLE IF EXISTS t", &["temporary_table"]),
+            ("DROP TEMPORARY TABLE SCHEMA.t", &[]),
+            ("PREPARE made FROM 'CREATE TEMPORARY TABLE t (a INT)'", &[]),
+            ("USE SCHEMA", &[]),
+            ("EXECUTE made", &["temporary_table"]),
+            ("DROP TEMPORARY TABLE IF EXISTS t", &["temporary_table"]),
+            ("USE SCHEMA_other", &["temporary_table"]),
+            ("DROP TEMPORARY TABLE t", &[]),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn tables_are_in_the_schema_that_they_were_made_in_on_mysql() {
+    tables_are_in_the_schema_that_they_were_made_in(Flavor::Mysql).await;
+}
+
+#[tokio::test]
+async fn tables_are_in_the_schema_that_they_were_made_in_on_mariadb() {
+    tables_are_in_the_schema_that_they_were_made_in(Flavor::Mariadb).await;
+}
+
 #[tokio::test]
 async fn what_is_taken_is_held_on_mysql() {
     what_is_taken_is_held(Flavor::Mysql).await;

@@ -26,6 +26,7 @@ use crate::error::SqlError;
 use crate::pool::{Lease, State, Tracked};
 use crate::relay::{RelayError, Reply};
 use crate::routing::Transaction;
+use crate::sql::possessions::Transfer;
 use crate::sql::{self, Dialect, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
 
 /// Holds that a statement may have caused even though it failed.
@@ -131,6 +132,7 @@ impl Session {
                 self.diagnostics.are_elsewhere = true;
             }
         }
+        let transfers = self.transfers(plan, work);
         // A connection that was borrowed for a USE may have had that schema before.
         let has_selected = plan.kind == sql::Kind::Use && reply.error.is_none();
         if has_selected || !Arc::ptr_eq(&state, &lease.state) {
@@ -146,7 +148,10 @@ impl Session {
             self.holding.release(Holds::TRANSACTION);
         }
         self.note_holds(plan, &reply, &tracked);
-        self.note_possessions(plan, sql, &reply);
+        if let Some(transfers) = transfers {
+            self.possessions.note(transfers, reply.error.is_some());
+            self.holds -= self.possessions.needless();
+        }
         // Whatever ends the transaction that it began itself was not expected to.
         self.has_made_ids |= if self.is_leaving() {
             makes_ids(plan) && !has_asked_id
@@ -357,8 +362,9 @@ impl Session {
         self.holds |= new;
     }
 
-    /// Ends the holds of what the session has given up by name.
-    fn note_possessions(&mut self, plan: &Plan, sql: &[u8], reply: &Reply) {
+    /// What the statement takes and gives up by name, as it was read where it was sent or prepared;
+    /// `None` where it has nothing to do with that.
+    fn transfers(&self, plan: &Plan, work: &Work<'_>) -> Option<Vec<Transfer>> {
         let gives = self.holds.intersects(possessions::BY_NAME)
             && matches!(
                 plan.kind,
@@ -366,12 +372,13 @@ impl Session {
             );
         let concerns = plan.holds.intersects(possessions::BY_NAME) || !plan.releases.is_empty();
         if !gives && !concerns {
-            return;
+            return None;
         }
-        let schema = self.state.schema.as_deref().unwrap_or_default();
-        let transfers = sql::possessions::transfers(sql, plan, self.state.dialect, schema);
-        self.possessions.note(transfers, reply.error.is_some());
-        self.holds -= self.possessions.needless();
+        let statement = work.executed();
+        let state = statement.map_or(&self.state, |statement| &statement.state);
+        let schema = state.schema.as_deref().unwrap_or_default();
+        let (sql, dialect) = (work.sql(), state.dialect);
+        Some(sql::possessions::transfers(sql, plan, dialect, schema))
     }
 
     /// Marks what must be seen from now on, if the statement or its transaction may have written.

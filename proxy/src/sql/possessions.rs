@@ -59,9 +59,11 @@ pub enum Transfer {
 pub fn transfers(sql: &[u8], plan: &Plan, dialect: Dialect, schema: &[u8]) -> Vec<Transfer> {
     let mut transfers = Vec::new();
     if plan.is_script() {
+        let mut schema = Some(schema);
         for part in &script::read(sql, dialect, true).statements {
             let text = sql.get(part.range.clone()).unwrap_or_default();
-            read(text, &part.plan, dialect, Some(schema), &mut transfers);
+            read(text, &part.plan, dialect, schema, &mut transfers);
+            schema = schema.filter(|_| !may_choose_schema(&part.plan));
         }
     } else {
         read(sql, plan, dialect, Some(schema), &mut transfers);
@@ -70,6 +72,14 @@ pub fn transfers(sql: &[u8], plan: &Plan, dialect: Dialect, schema: &[u8]) -> Ve
         transfers.push(Transfer::TakesUnnamed(Possession::UserLock));
     }
     transfers
+}
+
+/// Whether tables without a schema may be in another one from then on.
+fn may_choose_schema(plan: &Plan) -> bool {
+    matches!(
+        plan.kind,
+        Kind::Use | Kind::Execute | Kind::Compound | Kind::Unknown
+    )
 }
 
 /// Adds what one statement takes and gives up.
