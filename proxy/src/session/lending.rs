@@ -551,7 +551,7 @@ impl Session {
         }
         self.handle.set_at_rest();
         match is_astray {
-            true => lease.reset_and_release(),
+            true => drop(lease.reset_and_release()),
             false => self.release(lease),
         }
     }

@@ -64,7 +64,7 @@ impl Session {
             return;
         };
         self.handle.set_at_rest();
-        let is_writer = self.is_writer(&lease);
+        let is_writer = lease.leads_to_writer();
         let answered = lease.reset_and_release();
         // Nobody waits for the locks of a reader.
         if is_writer {
