@@ -107,14 +107,13 @@ fn check(path: &Path) -> Outcome {
 /// A configuration that a proxy can be started with.
 fn load(path: &Path) -> Result<Config, Box<dyn std::error::Error>> {
     let config = Config::load(path)?;
-    // What the files hold that they name.
-    config
-        .listen
-        .tls
-        .as_ref()
-        .map(tls::server_config)
-        .transpose()?;
-    Snapshot::build(&config, &Snapshot::default())?;
+    // What the files hold that it names.
+    let check = || {
+        let tls = config.listen.tls.as_ref();
+        tls.map(tls::server_config).transpose()?;
+        Snapshot::build(&config, &Snapshot::default())
+    };
+    check().map_err(|error| error.in_config(path))?;
     Ok(config)
 }
 

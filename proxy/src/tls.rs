@@ -20,14 +20,14 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::config::{ListenTls, ServerTls};
+use crate::config::{Config, ListenTls, ServerTls};
 use verifier::{AnyCertificate, AnyName};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file could not be read.
-    #[error("{}: cannot be read ({cause})", file.display())]
+    #[error("{}: cannot be read ({cause}); name a readable PEM file", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
@@ -48,6 +48,18 @@ pub enum TlsError {
     /// A host that cannot stand in a certificate.
     #[error("`{0}` is neither a DNS name nor an IP address, so no certificate can be asked for it")]
     Host(String),
+}
+
+impl TlsError {
+    /// The same as an error of the configuration file that names what cannot be used.
+    pub fn in_config(self, path: &Path) -> Box<dyn std::error::Error> {
+        match &self {
+            Self::Unreadable { file, .. } | Self::Unusable { file, .. } => {
+                Config::refuse_named(path, file, self.to_string()).into()
+            }
+            Self::Setup(_) | Self::Host(_) => self.into(),
+        }
+    }
 }
 
 /// The side that clients see. The files are read now; call it again to take new ones.

@@ -30,6 +30,22 @@ impl ConfigError {
         }
     }
 
+    /// The configuration in `file` names another file that is of no use; `message` says so and why.
+    pub(super) fn naming(file: &Path, text: &str, named: &Path, message: String) -> Self {
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let relative = named.strip_prefix(folder).unwrap_or(named);
+        let places = [named, relative].map(|path| text.find(&format!("\"{}\"", path.display())));
+        Self {
+            file: file.to_owned(),
+            position: places
+                .into_iter()
+                .flatten()
+                .next()
+                .map(|at| position(text, at)),
+            message,
+        }
+    }
+
     /// The line of the error, counted from 1; none if the file could not be read.
     pub fn line(&self) -> Option<usize> {
         self.position.map(|position| position.line)

@@ -125,6 +125,13 @@ impl Config {
             .map_err(|fault| fault.locate(path, text))
     }
 
+    /// The error of a configuration file that names another one, of which the message says why it
+    /// cannot be used: with line and column where the name is found.
+    pub fn refuse_named(path: &Path, named: &Path, message: String) -> ConfigError {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        ConfigError::naming(path, &text, named, message)
+    }
+
     /// The writer among the endpoints.
     pub fn writer(&self) -> Option<&Endpoint> {
         self.endpoints

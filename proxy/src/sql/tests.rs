@@ -1,5 +1,6 @@
 //! Every kind of statement in many spellings, as `isthmus explain` decides it.
 
+use super::lexer::{Lexer, TokenKind};
 use super::*;
 use crate::explain::{Explained, explain};
 
@@ -1295,6 +1296,21 @@ mod properties {
         Ok(())
     }
 
+    /// The words of a text, with this between each two; nothing where it is not certain what they are.
+    fn joined(sql: &[u8], between: &[u8]) -> Vec<u8> {
+        use TokenKind::{ExecutableEnd, ExecutableStart, Hint};
+        let mut lexer = Lexer::new(sql, Dialect::default());
+        let words: Vec<_> = lexer
+            .by_ref()
+            .filter(|token| !matches!(token.kind, ExecutableEnd | ExecutableStart | Hint))
+            .map(|token| &sql[token.start..token.end])
+            .collect();
+        match lexer.doubt() {
+            None => words.join(between),
+            Some(_) => Vec::new(),
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read(
@@ -1358,6 +1374,20 @@ mod properties {
                 first(&sql).digest,
                 first("select a from t where b = 1 and c = 'x' and d in (1)").digest
             );
+        }
+
+        #[test]
+        fn any_bytes_have_one_digest_however_they_are_spaced_and_commented(
+            sql in proptest::collection::vec(any::<u8>(), 0..120),
+            words in soup(),
+        ) {
+            for sql in [&sql[..], words.as_bytes()] {
+                let digests = |between: &[u8]| -> Vec<_> {
+                    let explained = explained(&joined(sql, between), Dialect::default());
+                    explained.into_iter().map(|one| one.digest).collect()
+                };
+                prop_assert_eq!(digests(b" "), digests(b"\n/* it's */\t"), "{:?}", sql);
+            }
         }
 
         #[test]
