@@ -87,7 +87,7 @@ pub(super) fn statement(words: Words<'_>, depth: u32) -> Plan {
             transaction(first.keyword(), rest)
         }
         b"create" | b"alter" | b"drop" | b"rename" | b"grant" | b"revoke" => {
-            definition(first.keyword(), words, rest)
+            definition(first.keyword(), rest)
         }
         b"lock" | b"unlock" | b"backup" => lock(first.keyword(), rest),
         b"flush" => flush(rest),
@@ -209,6 +209,17 @@ impl Plan {
         self.assigning(facts.user_variables);
         self.unknown_functions = facts.unknown_functions;
         self
+    }
+
+    /// Takes over what the query of a `CREATE TABLE … SELECT` does, if it has one. It need not
+    /// run, so it gives nothing up: the table may exist already.
+    fn with_query_of(self, definition: Words<'_>) -> Plan {
+        let Some(query) = query_behind(definition) else {
+            return self;
+        };
+        let mut facts = Facts::gather(query, Scope::Query);
+        facts.releases = Releases::empty();
+        self.with_facts(facts)
     }
 }
 
@@ -575,7 +586,7 @@ fn completion(words: &mut Words<'_>) -> (Option<bool>, Option<bool>) {
     (chain, release)
 }
 
-fn definition(first: &[u8], words: Words<'_>, mut rest: Words<'_>) -> Plan {
+fn definition(first: &[u8], mut rest: Words<'_>) -> Plan {
     if first == b"drop" && rest.accept("prepare") {
         return prepared(b"deallocate", rest, 0);
     }
@@ -589,9 +600,10 @@ fn definition(first: &[u8], words: Words<'_>, mut rest: Words<'_>) -> Plan {
             "a temporary table belongs to its connection",
         );
         return match first {
-            b"create" => plan
-                .with_facts(Facts::gather(words, Scope::Insert))
-                .holding(Holds::TEMPORARY_TABLE),
+            b"create" => {
+                rest.next();
+                plan.holding(Holds::TEMPORARY_TABLE).with_query_of(rest)
+            }
             b"drop" => plan.releasing(Releases::TEMPORARY_TABLE),
             _ => unknown(),
         };
@@ -600,13 +612,34 @@ fn definition(first: &[u8], words: Words<'_>, mut rest: Words<'_>) -> Plan {
     let is_refused = is_refused_when_read_only(first, rest);
     plan.needs.set(Needs::RIGHT_STATE, !is_refused);
     if first == b"create" && rest.accept("table") {
-        // CREATE TABLE … SELECT computes expressions.
-        let facts = Facts::gather(words, Scope::Insert);
-        let mut plan = plan.holding(facts.holds);
-        plan.assigning(facts.user_variables);
-        return plan;
+        return plan.with_query_of(rest);
     }
     plan
+}
+
+/// The query behind the columns and options of a `CREATE TABLE`, in parentheses or not.
+fn query_behind(mut definition: Words<'_>) -> Option<Words<'_>> {
+    let mut depth = 0u32;
+    // Whether nothing but parentheses stands before it.
+    let mut opens = false;
+    loop {
+        let here = definition;
+        let word = definition.next()?;
+        let begins = word.is_any(&["select", "table", "values"])
+            // MariaDB's WITH SYSTEM VERSIONING is an option.
+            || (word.is("with") && !definition.peek().is_some_and(|next| next.is("system")));
+        match word.kind {
+            TokenKind::Open => {
+                opens |= depth == 0;
+                depth += 1;
+                continue;
+            }
+            TokenKind::Close => depth = depth.saturating_sub(1),
+            _ if begins && (depth == 0 || opens) => return Some(here),
+            _ => {}
+        }
+        opens = false;
+    }
 }
 
 /// Whether every server refuses a definition in a read-only session. MySQL drops resource groups

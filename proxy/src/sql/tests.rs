@@ -651,6 +651,55 @@ fn marks_and_holds() {
 }
 
 #[test]
+fn the_query_of_a_create_table_counts() {
+    const ID: Needs = Needs::LAST_INSERT_ID;
+    const NONE: Needs = Needs::empty();
+    for (sql, needs, functions) in [
+        (
+            "CREATE TABLE x AS SELECT LAST_INSERT_ID(), f(1)",
+            ID,
+            &["f"][..],
+        ),
+        (
+            "CREATE TABLE x (a CHAR(5), KEY k (a)) IGNORE (SELECT CONNECTION_ID())",
+            Needs::CONNECTION_ID,
+            &[],
+        ),
+        (
+            "CREATE TEMPORARY TABLE x (KEY k (a)) WITH y (a) AS (SELECT ROW_COUNT()) TABLE y",
+            Needs::ROW_COUNT,
+            &[],
+        ),
+        ("CREATE TABLE x (a INT DEFAULT (f()), KEY k (a))", NONE, &[]),
+        (
+            "CREATE TABLE x (a INT) WITH SYSTEM VERSIONING PARTITION BY SYSTEM_TIME (PARTITION p HISTORY)",
+            NONE,
+            &[],
+        ),
+        (
+            "CREATE TABLE x (a INT) PARTITION BY RANGE (f(a)) (PARTITION p VALUES LESS THAN (1))",
+            NONE,
+            &[],
+        ),
+        ("CREATE VIEW v AS SELECT f(LAST_INSERT_ID())", NONE, &[]),
+        (
+            "CREATE TRIGGER r AFTER INSERT ON t FOR EACH ROW SET @a = f(LAST_INSERT_ID())",
+            NONE,
+            &[],
+        ),
+    ] {
+        let (text, dialect) = (sql.as_bytes(), Dialect::default());
+        let plan = super::read(text, dialect, false).plan(text, dialect);
+        let found = plan.needs - Needs::RIGHT_STATE;
+        let called: Vec<&str> = plan.unknown_functions.iter().map(String::as_str).collect();
+        assert_eq!((found, &called[..]), (needs, functions), "{sql}");
+    }
+    let text = b"CREATE TABLE IF NOT EXISTS x SELECT RELEASE_ALL_LOCKS()";
+    let plan = super::read(text, Dialect::default(), false).plan(text, Dialect::default());
+    assert!(plan.releases.is_empty(), "it may not have run");
+}
+
+#[test]
 fn a_session_walks_through_its_statements() {
     let rows: &[(&str, &[&str])] = &[
         ("SELECT 1; SELECT 2", &["reader", "reader"]),

@@ -29,6 +29,17 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
     let query = |text: &str| Step::Query(text.into());
     vec![
         (
+            "the query of a CREATE TABLE asks for what the session knows",
+            script(queries(&[
+                "INSERT INTO t (b) VALUES ('one')",
+                "CREATE TABLE made (id INT, many INT) SELECT LAST_INSERT_ID() AS id, ROW_COUNT() AS many",
+                "SELECT * FROM made",
+                "CREATE TABLE IF NOT EXISTS another (id INT, a CHAR(3), KEY k (a)) (SELECT @@identity AS id)",
+                "SELECT * FROM another",
+                "DROP TABLE made, another",
+            ])),
+        ),
+        (
             "a SET without tables leaves MariaDB's conditions, on whichever connection",
             script(queries(&[
                 "SELECT * FROM missing",
