@@ -62,11 +62,12 @@ pub struct State {
 }
 
 impl State {
-    /// A state without user variables; works out the lexer's dialect from `sql_mode` and
+    /// A state without user variables; works out the dialect from the schema, `sql_mode` and
     /// `character_set_client`.
     pub fn new(schema: Option<Box<[u8]>>, multi_statements: bool, variables: Variables) -> Self {
         let value = |name: &str| variables.get(name).map_or(&b""[..], |v| v);
-        let dialect = Dialect::from_session(value("sql_mode"), value("character_set_client"));
+        let dialect = Dialect::from_session(value("sql_mode"), value("character_set_client"))
+            .within(schema.as_deref());
         Self {
             schema,
             multi_statements,
@@ -123,6 +124,7 @@ impl State {
     pub fn with_schema(&self, schema: &[u8]) -> Self {
         Self {
             schema: Some(schema.into()),
+            dialect: self.dialect.within(Some(schema)),
             ..self.clone()
         }
     }
@@ -131,6 +133,7 @@ impl State {
     pub fn without_schema(&self) -> Self {
         Self {
             schema: None,
+            dialect: self.dialect.within(None),
             ..self.clone()
         }
     }

@@ -13,6 +13,21 @@ pub struct Dialect {
     pub begin_opens_block: bool,
     /// What `character_set_client` makes of bytes above 0x7F.
     pub charset: Charset,
+    /// Names without a schema are in this one of the server's own.
+    pub own_schema: Option<OwnSchema>,
+}
+
+/// The schemas that every server has for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OwnSchema {
+    /// `information_schema`
+    Information,
+    /// `mysql`
+    Mysql,
+    /// `performance_schema`
+    Performance,
+    /// `sys`
+    Sys,
 }
 
 /// The character sets, by what matters to finding the end of a word or of a string.
@@ -53,6 +68,28 @@ impl Dialect {
             ignore_space: combined || mode(&["IGNORE_SPACE"]),
             begin_opens_block: mode(&["ORACLE"]),
             charset: Charset::from_name(character_set_client),
+            own_schema: None,
+        }
+    }
+
+    /// The same in another schema.
+    pub fn within(self, schema: Option<&[u8]>) -> Dialect {
+        Dialect {
+            own_schema: schema.and_then(OwnSchema::from_name),
+            ..self
+        }
+    }
+}
+
+impl OwnSchema {
+    /// From its name, in any letter case.
+    pub fn from_name(name: &[u8]) -> Option<OwnSchema> {
+        match name.to_ascii_lowercase().as_slice() {
+            b"information_schema" => Some(OwnSchema::Information),
+            b"mysql" => Some(OwnSchema::Mysql),
+            b"performance_schema" => Some(OwnSchema::Performance),
+            b"sys" => Some(OwnSchema::Sys),
+            _ => None,
         }
     }
 }

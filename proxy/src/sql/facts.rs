@@ -214,7 +214,7 @@ impl Facts {
             && table.is_name()
             && servers::speaks_of_one_server(schema.lower(), table.lower())
         {
-            self.forbid("it reads a table that speaks of one server");
+            self.forbid(servers::ONE_SERVER);
         }
     }
 
@@ -223,7 +223,7 @@ impl Facts {
             self.needs |= Needs::SESSION_TRACKING | Needs::LAST_INSERT_ID;
         }
         if servers::is_own_table(word.lower()) {
-            self.forbid("it reads a table that speaks of one server");
+            self.forbid(servers::ONE_SERVER);
         }
     }
 

@@ -29,7 +29,7 @@ mod words;
 
 pub use cache::{PlanCache, PlanKey, Planned};
 pub use diagnostics::text_targets;
-pub use dialect::{Charset, Dialect};
+pub use dialect::{Charset, Dialect, OwnSchema};
 pub use digest::Digest;
 pub use hint::{HintTarget, Hints};
 pub use init::check_init;

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use super::dialect::Dialect;
 use super::digest;
 use super::hint::Hints;
-use super::lexer::{Lexer, Token, TokenKind};
+use super::lexer::{Lexer, Reading, Token, TokenKind};
 use super::plan::{Holds, Kind, Place, Plan, Script, ScriptStatement};
 use super::readings;
+use super::servers;
 use super::tree;
+use super::words::Words;
 
 /// Reads a packet as one or more statements. Without `multi_statements` the server refuses what
 /// follows a semicolon, so the whole packet is one statement that nobody knows.
-pub fn read(sql: &[u8], dialect: Dialect, multi_statements: bool) -> Script {
+pub fn read(sql: &[u8], mut dialect: Dialect, multi_statements: bool) -> Script {
     let mut pieces = split(sql, dialect);
     let several = pieces.len() > 1 && !multi_statements;
     if several {
@@ -34,6 +36,9 @@ pub fn read(sql: &[u8], dialect: Dialect, multi_statements: bool) -> Script {
                 one(text, dialect)
             };
             plan.digest = digest::scan(text, dialect, digest::STABLE).digest;
+            if plan.kind == Kind::Use {
+                dialect = dialect.within(chosen_schema(text, dialect).as_deref());
+            }
             ScriptStatement {
                 range,
                 plan: Arc::new(plan),
@@ -123,7 +128,23 @@ fn refused() -> Plan {
 fn one(text: &[u8], dialect: Dialect) -> Plan {
     let mut plan = readings::plan(text, dialect, 0);
     plan.tables = tree::tables(text, dialect, &plan);
+    let may_read = plan.reader_if_allowed || matches!(plan.place, Place::Reader | Place::Previous);
+    if may_read
+        && let Some(schema) = dialect.own_schema
+        && servers::reads_one_server(schema, &plan)
+    {
+        plan.place = Place::Writer;
+        plan.reader_if_allowed = false;
+        plan.reason = Cow::Borrowed(servers::ONE_SERVER);
+    }
     plan
+}
+
+/// The schema that a `USE` names.
+fn chosen_schema(text: &[u8], dialect: Dialect) -> Option<Vec<u8>> {
+    let mut words = Words::new(text, dialect, Reading::default());
+    words.accept("use");
+    words.accept_name().map(String::into_bytes)
 }
 
 impl Script {

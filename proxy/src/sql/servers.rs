@@ -1,6 +1,12 @@
 //! Variables and tables whose content differs from server to server: a client that asks for them
 //! believes to talk to one server that can write.
 
+use super::dialect::OwnSchema;
+use super::plan::{Kind, Plan};
+
+/// Why a read of such a table is for the writer.
+pub(super) const ONE_SERVER: &str = "it reads a table that speaks of one server";
+
 /// True for a system variable, in lower case, that tells servers apart.
 pub(super) fn tells_servers_apart(variable: &[u8]) -> bool {
     VARIABLES.iter().any(|name| name.as_bytes() == variable)
@@ -71,16 +77,35 @@ fn is_like(name: &[u8], pattern: &[u8]) -> bool {
     }
 }
 
-/// True for a table, in lower case, of the server's own schemas that shows the state of one server.
+/// True if a statement of this plan, in a session that is in one of the server's own schemas, reads
+/// a table there that shows the state of one server.
+pub(super) fn reads_one_server(schema: OwnSchema, plan: &Plan) -> bool {
+    match &plan.tables {
+        Some(tables) => tables.iter().any(|table| {
+            let name = table.name.to_ascii_lowercase();
+            table.schema.is_none() && is_of_one_server(schema, name.as_bytes())
+        }),
+        None => matches!(
+            plan.kind,
+            Kind::Select | Kind::Do | Kind::Set | Kind::Explain | Kind::Analyze | Kind::Checksum
+        ),
+    }
+}
+
+/// The same of a table, in lower case, that is named with its schema.
 pub(super) fn speaks_of_one_server(schema: &[u8], table: &[u8]) -> bool {
+    OwnSchema::from_name(schema).is_some_and(|schema| is_of_one_server(schema, table))
+}
+
+fn is_of_one_server(schema: OwnSchema, table: &[u8]) -> bool {
     let begins = |prefixes: &[&str]| {
         prefixes
             .iter()
             .any(|prefix| table.starts_with(prefix.as_bytes()))
     };
     match schema {
-        b"performance_schema" => true,
-        b"information_schema" => begins(&[
+        OwnSchema::Performance => true,
+        OwnSchema::Information => begins(&[
             "processlist",
             "innodb_",
             "global_",
@@ -105,7 +130,7 @@ pub(super) fn speaks_of_one_server(schema: &[u8], table: &[u8]) -> bool {
             "slave_status",
             "rds_",
         ]),
-        b"sys" => begins(&[
+        OwnSchema::Sys => begins(&[
             "processlist",
             "session",
             "innodb_",
@@ -124,7 +149,7 @@ pub(super) fn speaks_of_one_server(schema: &[u8], table: &[u8]) -> bool {
             "wait",
             "x$",
         ]),
-        b"mysql" => begins(&[
+        OwnSchema::Mysql => begins(&[
             "general_log",
             "slow_log",
             "gtid_",
@@ -135,7 +160,6 @@ pub(super) fn speaks_of_one_server(schema: &[u8], table: &[u8]) -> bool {
             "aurora_",
             "replication_",
         ]),
-        _ => false,
     }
 }
 

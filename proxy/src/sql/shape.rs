@@ -66,7 +66,7 @@ pub(super) fn of<'a>(
 }
 
 /// What else a plan depends on, as one byte; `None` for character sets in which a byte of a
-/// longer character can look like a quote or a backslash.
+/// longer character can look like a quote or a backslash, and in the servers' own schemas.
 fn conditions(dialect: Dialect, multi_statements: bool) -> Option<u8> {
     let single_byte = match dialect.charset {
         Charset::Utf8 => false,
@@ -79,7 +79,11 @@ fn conditions(dialect: Dialect, multi_statements: bool) -> Option<u8> {
         ignore_space,
         begin_opens_block,
         charset: _,
-    } = dialect;
+        own_schema: None,
+    } = dialect
+    else {
+        return None;
+    };
     let flags = [
         ansi_quotes,
         no_backslash_escapes,

@@ -651,6 +651,50 @@ fn marks_and_holds() {
 }
 
 #[test]
+fn a_use_of_the_servers_own_schemas_is_followed() {
+    for (sql, expected) in [
+        (
+            "USE performance_schema; SELECT * FROM threads; SELECT 1; SELECT * FROM app.t",
+            &["session", "writer", "reader", "reader"][..],
+        ),
+        (
+            "USE `Information_Schema`; SELECT * FROM PROCESSLIST; SELECT * FROM TABLES; SHOW TABLES; \
+             SET @a = (SELECT COUNT(*) FROM PROCESSLIST); SET @a = 1",
+            &["session", "writer", "reader", "reader", "writer", "session"],
+        ),
+        (
+            "USE sys; EXPLAIN SELECT * FROM session; USE app; SELECT * FROM session",
+            &["session", "writer", "session", "reader"],
+        ),
+        (
+            "USE mysql; SELECT * FROM general_log; SELECT * FROM user",
+            &["session", "writer", "reader"],
+        ),
+    ] {
+        assert_eq!(routes(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn plans_are_those_of_the_schema() {
+    let cache = PlanCache::new(10);
+    let place = |dialect| {
+        cache
+            .plan(b"SELECT * FROM threads", dialect, false)
+            .plan
+            .place
+    };
+    let dialect = Dialect::default();
+    for (schema, expected) in [
+        (None, Place::Reader),
+        (Some(&b"performance_schema"[..]), Place::Writer),
+        (Some(b"app"), Place::Reader),
+    ] {
+        assert_eq!(place(dialect.within(schema)), expected);
+    }
+}
+
+#[test]
 fn the_query_of_a_create_table_counts() {
     const ID: Needs = Needs::LAST_INSERT_ID;
     const NONE: Needs = Needs::empty();
@@ -1321,6 +1365,7 @@ mod properties {
                 ignore_space,
                 begin_opens_block,
                 charset,
+                own_schema: None,
             },
         )
     }
