@@ -5,7 +5,7 @@ use isthmus_lab::Flavor;
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_tests::wire::USUAL;
 
-use crate::grammar::{LEFT_OUT, PREPARABLE, SCHEMAS, THEMES, rule};
+use crate::grammar::{PREPARABLE, SCHEMAS, THEMES, rule};
 use crate::script::{Actor, Script, Step, Value};
 
 /// How many steps a script has.
@@ -89,12 +89,7 @@ struct Author {
 
 impl Author {
     fn new(mut rng: Rng, flavor: Flavor, number: usize) -> Self {
-        let left_out = match std::env::var_os("ISTHMUS_DIFFERENTIAL_ALL") {
-            Some(_) => LEFT_OUT,
-            None => &[],
-        };
-        let all = [THEMES, left_out].concat();
-        let themes = (0..rng.usize(2..5)).map(|_| all[rng.usize(..all.len())]);
+        let themes = (0..rng.usize(2..5)).map(|_| THEMES[rng.usize(..THEMES.len())]);
         let mut themes: Vec<_> = themes.collect();
         let prepares = [0, 0, 2, 5][rng.usize(..4)];
         if prepares > 0 {

@@ -24,11 +24,9 @@ pub(crate) const THEMES: &[&str] = &[
     "lock",
     "routine",
     "script",
+    "charset",
+    "text_prepared",
 ];
-
-/// Themes that are left out unless `ISTHMUS_DIFFERENTIAL_ALL` is set: they ask for the collation of
-/// user variables that were never set, which depends on what their connection was asked before.
-pub(crate) const LEFT_OUT: &[&str] = &["charset", "text_prepared"];
 
 /// What can be prepared and executed with parameters of any type: text and number of parameters.
 pub(crate) const PREPARABLE: &[&str] = &[
@@ -374,7 +372,7 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "SELECT `é`",
             "SELECT '日本' AS `日本`, 'x' AS `é`",
             "SET @a = 'é'",
-            "SELECT @a, COLLATION(@a)",
+            "SELECT @a := {string}, COLLATION(@a)",
         ],
         "lock" => &[
             "SELECT GET_LOCK('{lock_name}', 0)",
