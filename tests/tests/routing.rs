@@ -109,6 +109,14 @@ const CASES: &[Case] = &[
         &["SELECT server FROM app.here INTO @server", "SELECT @server"],
     ),
     case(Reader, &["SELECT @server := server FROM app.here"]),
+    case(Reader, &["USE information_schema", HERE]),
+    case(
+        Writer,
+        &[
+            "USE information_schema",
+            "SELECT server FROM app.here WHERE EXISTS (SELECT 1 FROM PROCESSLIST)",
+        ],
+    ),
     case(
         Writer,
         &["SELECT server FROM app.here WHERE GET_LOCK('routing', 5) = 1"],

@@ -219,6 +219,7 @@ impl StateTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sql::OwnSchema;
 
     #[test]
     fn equal_states_are_one() {
@@ -228,5 +229,16 @@ mod tests {
             State::new(Some(b"a".as_slice().into()), false, variables.into())
         };
         assert!(Arc::ptr_eq(&table.intern(state()), &table.intern(state())));
+    }
+
+    #[test]
+    fn the_dialect_knows_the_servers_own_schemas() {
+        let state = State::new(Some(b"SYS".as_slice().into()), false, Variables::default());
+        assert_eq!(state.dialect.own_schema, Some(OwnSchema::Sys));
+        let state = state.with_schema(b"app");
+        assert_eq!(state.dialect.own_schema, None);
+        let state = state.with_schema(b"information_schema");
+        assert_eq!(state.dialect.own_schema, Some(OwnSchema::Information));
+        assert_eq!(state.without_schema().dialect.own_schema, None);
     }
 }
