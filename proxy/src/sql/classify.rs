@@ -424,12 +424,12 @@ fn explained(words: Words<'_>, runs: bool, depth: u32) -> Plan {
         return unknown();
     }
     let mut plan = statement(words, depth + 1);
-    plan.kind = if runs { Kind::Analyze } else { Kind::Explain };
     if !runs {
-        plan.marks = false;
-        // Subqueries may run, and take a lock.
+        // Subqueries may run, and take a lock or call what writes.
+        plan.marks &= plan.kind == Kind::Select;
         plan.releases = Releases::empty();
     }
+    plan.kind = if runs { Kind::Analyze } else { Kind::Explain };
     if plan.place == Place::Previous && !runs {
         // What the statement before it did does not change how this one would run.
         plan.place = Place::Reader;

@@ -638,6 +638,7 @@ fn marks_and_holds() {
         ("SELECT NEXTVAL(s)", true, &[]),
         ("SELECT f(1)", true, &[]),
         ("EXPLAIN DELETE FROM t", false, &[]),
+        ("EXPLAIN SELECT 1 FROM (SELECT f()) AS d", true, &[]),
         ("EXPLAIN ANALYZE DELETE FROM t", true, &[]),
     ];
     for (sql, marks, holds) in rows {
