@@ -414,7 +414,24 @@ async fn a_reset_forgets_the_insert_id(flavor: Flavor) {
     assert_eq!(id.value(), "0");
 }
 
+/// What a server makes of the schema's character set is not another one behind somebody's reset.
+async fn a_reset_leaves_the_schema_what_it_is(flavor: Flavor) {
+    let rig = Rig::start(flavor, "[pool]\nmax_connections = 1").await;
+    let schema = format!("{}_named", rig.schema);
+    let mut client = rig.wire().await;
+    let mut other = rig.wire().await;
+    let make = format!("CREATE DATABASE {schema} CHARACTER SET cp1251");
+    let enter = format!("USE {schema}");
+    say(&mut client, &[&make, &enter, "DO GET_LOCK(DATABASE(), 0)"]).await;
+    let reset = client.command(&[Command::ResetConnection as u8]).await;
+    reset.unwrap().expect_ok();
+    say(&mut other, &[&enter]).await;
+    let charset = format!("{ON_WRITER}SELECT @@character_set_database");
+    assert_eq!(other.query(&charset).await.unwrap().value(), "cp1251");
+}
+
 isthmus_tests::on_both! {
+    a_reset_leaves_the_schema_what_it_is
     nobody_sees_what_is_anothers
     who_disappears_leaves_nothing
     locks_are_gone_before_the_session_goes_on

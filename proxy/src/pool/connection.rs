@@ -531,12 +531,22 @@ impl Connection {
     pub(super) async fn reset(&mut self) -> Result<Option<ServerError>, RelayError> {
         let mut out = Vec::new();
         packet::put(&mut out, 0, &[Command::ResetConnection as u8]);
+        // Servers forget the character set of the schema otherwise.
+        if let Some(schema) = self.state.schema.as_deref() {
+            packet::put_with(&mut out, 0, |out| {
+                out.push(Command::InitDb as u8);
+                out.extend_from_slice(schema);
+            });
+        }
         self.write_initialisation(&mut out);
         self.stream
             .write_all(&out)
             .await
             .map_err(RelayError::from_backend)?;
-        let reset = self.read_tracking().await?;
+        let mut reset = self.read_tracking().await?;
+        if self.state.schema.is_some() {
+            reset = reset.or(self.read_tracking().await?);
+        }
         let multi = self.state.multi_statements;
         self.last_insert_id = Some(0);
         self.prepared.clear();
