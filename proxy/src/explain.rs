@@ -208,6 +208,9 @@ impl<'a> Walk<'a> {
 
     fn follow(&mut self, plan: &Plan, target: Place) {
         self.follow_holds(plan);
+        if self.transaction == Transaction::ReadOnly && target == Place::Writer {
+            self.transaction = Transaction::ReadOnlyOnWriter;
+        }
         match &plan.transaction {
             Some(TransactionEffect::Begin { read_only, .. }) => {
                 let read_only = read_only.or(self.next_read_only.take()) == Some(true);

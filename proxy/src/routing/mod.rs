@@ -70,6 +70,12 @@ pub fn route(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
         );
     }
     match view.transaction {
+        Transaction::ReadOnly if leaves_something(plan, view.allowed_functions) => {
+            return target(
+                Place::Writer,
+                "it may leave something on its connection, so the read-only transaction goes on on the writer",
+            );
+        }
         Transaction::ReadOnly => {
             return target(
                 Place::Reader,
@@ -155,6 +161,18 @@ fn begin_or_end(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
         target: Place::Writer,
         reason,
     }
+}
+
+/// True if the statement may leave something on its connection that must be where the writes go.
+pub fn leaves_something(plan: &Plan, allowed_functions: &[String]) -> bool {
+    use Kind::{Call, Compound, Execute, Unknown};
+    !Holds::TRANSACTION.contains(plan.holds)
+        || matches!(plan.kind, Call | Compound | Execute | Unknown)
+        || !are_allowed(plan, allowed_functions)
+        || plan
+            .parts
+            .iter()
+            .any(|part| leaves_something(part, allowed_functions))
 }
 
 /// True if the list has every function that the statement calls and that is not built in.

@@ -10,7 +10,7 @@ use super::lending::Interrupted;
 use crate::admin::metrics::SavedTrip;
 use crate::pool::only_value;
 use crate::routing::{self, Transaction};
-use crate::sql::{self, Holds, Place, Plan, TransactionEffect};
+use crate::sql::{Holds, Place, Plan, TransactionEffect};
 
 /// A connection that the session has left and whose ROLLBACK or reset the server has yet to answer.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Session {
     pub(super) async fn leave_reader(&mut self, plan: &Plan) {
         let first = plan.parts.first().map_or(plan, |part| part);
         let goes_on = first.transaction == Some(TransactionEffect::ImplicitCommit)
-            || self.leaves_something(plan);
+            || routing::leaves_something(plan, &self.world.config.routing.reader_functions);
         let is_over = match first.transaction {
             _ if goes_on => true,
             // Without a word about it, MySQL stays read-only.
@@ -127,16 +127,6 @@ impl Session {
         }
         self.client.status.remove(Status::IN_TRANS_READONLY);
         self.forget_transaction();
-    }
-
-    /// Whether the statement may leave something on its connection that must be where the writes go.
-    fn leaves_something(&self, plan: &Plan) -> bool {
-        use sql::Kind::{Call, Compound, Execute, Unknown};
-        let allowed = &self.world.config.routing.reader_functions;
-        !Holds::TRANSACTION.contains(plan.holds)
-            || matches!(plan.kind, Call | Compound | Execute | Unknown)
-            || !routing::are_allowed(plan, allowed)
-            || plan.parts.iter().any(|part| self.leaves_something(part))
     }
 
     /// Waits until the server has answered to what the session has left behind: what follows may

@@ -757,6 +757,10 @@ fn a_session_walks_through_its_statements() {
             &["writer", "writer", "writer", "reader"],
         ),
         (
+            "START TRANSACTION READ ONLY; SELECT 1; SELECT GET_LOCK('a', 1); SELECT 2; COMMIT",
+            &["reader", "reader", "writer", "writer", "writer"],
+        ),
+        (
             "START TRANSACTION READ ONLY; SELECT 1; COMMIT; SELECT 2",
             &["reader", "reader", "reader", "reader"],
         ),
