@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use isthmus_lab::Flavor;
 use isthmus_tests::{Answered, Stage};
+use mysql_async::Row;
 use mysql_async::prelude::Queryable as _;
 
 use Answered::{Reader, Writer};
@@ -319,6 +320,12 @@ isthmus_tests::on_each_flavor! {
         stage.lab.writer().execute("CREATE TABLE routing_previous.t (a INT)").await.unwrap();
         stage.caught_up().await;
         let mut connection = stage.connect_with(|options| options.db_name(Some(schema))).await;
+        for hint in ["writer", "fresh"] {
+            let read = format!("/* isthmus:{hint} */ SELECT FOUND_ROWS(), COUNT(*) FROM t");
+            connection.query_drop(read).await.unwrap();
+            let last: Row = connection.query_first("SHOW ISTHMUS LAST").await.unwrap().unwrap();
+            assert_eq!(last.get::<String, _>("endpoint").unwrap(), "tokyo", "{hint}");
+        }
         connection.query_drop("SET autocommit = 0").await.unwrap();
         connection.query_drop("SELECT FOUND_ROWS(), COUNT(*) FROM t").await.unwrap();
         connection.query_drop("INSERT INTO t VALUES (1)").await.unwrap();

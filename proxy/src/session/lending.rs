@@ -16,7 +16,7 @@ use crate::error::SqlError;
 use crate::pool::{ConnectError, Lease, LeaseError, Pool, PoolKey, State, user_variable};
 use crate::relay::ServerError;
 use crate::routing::{self, Transaction, View};
-use crate::sql::{Hints, Holds, Kind, Place, Plan};
+use crate::sql::{HintTarget, Hints, Holds, Kind, Place, Plan};
 use crate::topology::{Endpoint, Standing};
 
 /// Where a statement is to run.
@@ -110,7 +110,8 @@ impl Session {
         if pinned && let Some(stale) = self.settle_for_stale(reader, plan, hints) {
             return Ok(stale);
         }
-        Ok(self.assign(target, reader, plan, pinned))
+        let wants_writer = hints.fresh || hints.target == Some(HintTarget::Writer);
+        Ok(self.assign(target, reader, plan, pinned || wants_writer))
     }
 
     /// Where a statement runs that is for such a place.
