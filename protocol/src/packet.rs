@@ -154,6 +154,12 @@ impl Assembler {
         self.limit = limit;
     }
 
+    /// The sequence id of the answer to a message that was just refused: it
+    /// follows that of the packet whose header was.
+    pub fn after_refusal(&self) -> u8 {
+        self.due.unwrap_or_default().wrapping_add(1)
+    }
+
     /// Whether a message's packets may have any sequence ids: those inside
     /// compressed frames do. [`renumber`] puts them right.
     pub fn ignore_order(&mut self, ignore: bool) {

@@ -111,7 +111,10 @@ impl Client {
                     return Ok(command);
                 }
                 Ok(Progress::Incomplete { .. }) => self.stream.fill().await?,
-                Err(error) => return Err(ClientError::Refused(refusal(&error))),
+                Err(error) => {
+                    self.sequence = self.assembler.after_refusal();
+                    return Err(ClientError::Refused(refusal(&error)));
+                }
             }
         }
     }

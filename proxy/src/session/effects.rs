@@ -83,7 +83,9 @@ impl Session {
         let mut tracked = lease.absorb(&reply);
         if !is_diagnostic(plan) || reply.error.is_some() {
             let row_count = self.diagnostics.row_count;
-            let is_beside = work.kind() == Kind::Fetch
+            // Commands that are no statements, as COM_INIT_DB is none.
+            let is_command = matches!(work.kind(), Kind::Fetch | Kind::Simple);
+            let is_beside = is_command
                 || (lease.server.is_mariadb && leaves_conditions(plan, sql, self.state.dialect));
             if is_beside {
                 self.diagnostics.note_beside(&reply, self.is_leaving());

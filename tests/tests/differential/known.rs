@@ -67,7 +67,8 @@ pub(crate) const KNOWN: &[Known] = &[
     },
     Known {
         reason: "MySQL takes the type of a parameter from where it stands or, if a table has changed since, from its value, \
-                 and says so in the error about it.",
+                 and says so in the error about it; and it shows a text that is no number as it is or by its bytes, \
+                 after what the statement was executed with before on that connection.",
         hide: types_of_parameters,
     },
     Known {
@@ -368,13 +369,13 @@ fn types_of_parameters(question: Question<'_>, answer: &mut Answer) {
     if question.flavor == Flavor::Mariadb || !is_execution {
         return;
     }
-    const BEFORE: &[u8] = b"Truncated incorrect ";
+    const BEFORE: [&[u8]; 2] = [b"Truncated incorrect ", b"Incorrect integer value: "];
     for payload in answer.payloads(What::Err) {
-        if let Some(at) = payload
-            .windows(BEFORE.len())
-            .position(|part| part == BEFORE)
-        {
-            payload.truncate(at);
+        for before in BEFORE {
+            let mut places = payload.windows(before.len());
+            if let Some(at) = places.position(|part| part == before) {
+                payload.truncate(at);
+            }
         }
     }
 }

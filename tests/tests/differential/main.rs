@@ -53,8 +53,8 @@ impl Wanted {
             )
         };
         Self {
-            statements: number("STATEMENTS").unwrap_or(400) as usize,
-            seed: number("SEED").unwrap_or(40),
+            statements: number("STATEMENTS").unwrap_or(1000) as usize,
+            seed: number("SEED").unwrap_or(600_000),
             differences: number("DIFFERENCES").unwrap_or(1) as usize,
         }
     }

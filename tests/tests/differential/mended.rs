@@ -196,6 +196,14 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "COM_INIT_DB leaves the conditions of the statement before it",
+            script(vec![
+                query("SELECT 1 + 'x'"),
+                Step::InitDb("one".into()),
+                query("SHOW WARNINGS"),
+            ]),
+        ),
+        (
             "COM_INIT_DB has no warnings",
             Script {
                 actors: vec![Actor {
