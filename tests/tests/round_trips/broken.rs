@@ -173,6 +173,8 @@ async fn what_was_prepared_next_door_runs_once_over_the_next_connection(flavor: 
         if last.get::<String, _>("endpoint").unwrap() == "virginia" {
             break other;
         }
+        // The driver would take it for prepared.
+        a.close(other).await.unwrap();
         a.query_drop("ROLLBACK").await.unwrap();
     };
     break_connections(&ocean, &mut a).await;
