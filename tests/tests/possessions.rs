@@ -5,6 +5,7 @@
 
 use isthmus_lab::Flavor;
 use isthmus_tests::beside::holds;
+use isthmus_tests::on_both;
 use isthmus_tests::rig::Rig;
 use mysql_async::prelude::Queryable as _;
 
@@ -84,22 +85,7 @@ async fn tables_are_in_the_schema_that_they_were_made_in(flavor: Flavor) {
     .await;
 }
 
-#[tokio::test]
-async fn tables_are_in_the_schema_that_they_were_made_in_on_mysql() {
-    tables_are_in_the_schema_that_they_were_made_in(Flavor::Mysql).await;
-}
-
-#[tokio::test]
-async fn tables_are_in_the_schema_that_they_were_made_in_on_mariadb() {
-    tables_are_in_the_schema_that_they_were_made_in(Flavor::Mariadb).await;
-}
-
-#[tokio::test]
-async fn what_is_taken_is_held_on_mysql() {
-    what_is_taken_is_held(Flavor::Mysql).await;
-}
-
-#[tokio::test]
-async fn what_is_taken_is_held_on_mariadb() {
-    what_is_taken_is_held(Flavor::Mariadb).await;
+on_both! {
+    what_is_taken_is_held
+    tables_are_in_the_schema_that_they_were_made_in
 }
