@@ -48,6 +48,7 @@ pub mod query_attributes;
 pub mod response;
 pub mod result_set;
 pub mod session_track;
+pub mod sqlstate;
 pub mod status;
 
 pub use error::ProtocolError;

@@ -128,6 +128,45 @@ impl UserValue {
         })
     }
 
+    /// An integer.
+    pub fn signed(number: i64) -> Self {
+        Self {
+            kind: UserType::Signed,
+            value: Some(number.to_string().into_bytes().into()),
+        }
+    }
+
+    /// An integer without a sign.
+    pub fn unsigned(number: u64) -> Self {
+        Self {
+            kind: UserType::Unsigned,
+            value: Some(number.to_string().into_bytes().into()),
+        }
+    }
+
+    /// A string of this collation, in whose character set it is.
+    pub fn string(collation: &str, value: &[u8]) -> Self {
+        Self {
+            kind: UserType::Text(collation.into()),
+            value: Some(value.into()),
+        }
+    }
+
+    /// The value as an integer: rounded, and of a string the number that it begins with. `None` for
+    /// NULL.
+    pub fn integer(&self) -> Option<i64> {
+        let text = String::from_utf8_lossy(self.text()?);
+        if !matches!(self.kind, UserType::Text(_)) {
+            return text.parse::<f64>().ok().map(|number| number.round() as i64);
+        }
+        let text = text.trim_start();
+        let is_sign = |(index, c): (usize, char)| index == 0 && matches!(c, '-' | '+');
+        let end = text.char_indices();
+        let mut end = end.filter(|one| !one.1.is_ascii_digit() && !is_sign(*one));
+        let end = end.next().map_or(text.len(), |(index, _)| index);
+        Some(text.get(..end).unwrap_or_default().parse().unwrap_or(0))
+    }
+
     /// The text of a number, the bytes of a string; `None` for NULL.
     pub fn text(&self) -> Option<&[u8]> {
         self.value.as_deref()
@@ -280,6 +319,26 @@ mod tests {
             value.put_assignment("a", &mut out);
             assert_eq!(String::from_utf8_lossy(&out), format!("@`a`={expected}"));
         }
+    }
+
+    #[test]
+    fn values_count_as_integers() {
+        let cases: [(u8, &[u8], i64); 8] = [
+            (8, b"-5", -5),
+            (246, b"1.6", 2),
+            (5, b"1e1", 10),
+            (251, b"1", 1),
+            (251, b" 12x", 12),
+            (251, b"-3.9", -3),
+            (251, b"x", 0),
+            (251, b"", 0),
+        ];
+        for (kind, value, expected) in cases {
+            let value = UserValue::new(&column(kind, 0), Some(value), b"binary").unwrap();
+            assert_eq!(value.integer(), Some(expected));
+        }
+        let null = UserValue::new(&column(8, 0), None, b"binary").unwrap();
+        assert_eq!(null.integer(), None);
     }
 
     #[test]

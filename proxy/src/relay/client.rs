@@ -140,23 +140,14 @@ impl Client {
 
     /// Sends an OK that the proxy made, with the status that the client saw last.
     pub async fn send_ok(&mut self) -> io::Result<()> {
-        self.send_ok_with(&[]).await
+        self.send_ok_packet(OkPacket::default()).await
     }
 
-    /// The same before the answers to other statements of the command.
-    pub async fn send_ok_before_more(&mut self) -> io::Result<()> {
+    /// The same with something to tell. The status of the packet is what it has besides.
+    pub async fn send_ok_packet(&mut self, mut ok: OkPacket<'_>) -> io::Result<()> {
         let mut payload = Vec::new();
-        OkPacket {
-            status: self.lasting_status() | Status::MORE_RESULTS_EXISTS,
-            ..OkPacket::default()
-        }
-        .encode(OkPacket::HEADER, self.tracks_session(), &mut payload);
-        self.send(&payload).await
-    }
-
-    /// Sends an OK that the proxy made, with changes in the session.
-    pub async fn send_ok_with(&mut self, session_state: &[u8]) -> io::Result<()> {
-        let payload = self.ok_payload(OkPacket::HEADER, session_state);
+        ok.status |= self.lasting_status();
+        ok.encode(OkPacket::HEADER, self.tracks_session(), &mut payload);
         self.send(&payload).await
     }
 
@@ -164,7 +155,11 @@ impl Client {
     pub async fn send_eof(&mut self) -> io::Result<()> {
         let mut payload = Vec::new();
         if self.deprecates_eof() {
-            payload = self.ok_payload(OkPacket::EOF_HEADER, &[]);
+            OkPacket {
+                status: self.lasting_status(),
+                ..OkPacket::default()
+            }
+            .encode(OkPacket::EOF_HEADER, self.tracks_session(), &mut payload);
         } else {
             EofPacket {
                 warnings: 0,
@@ -175,10 +170,17 @@ impl Client {
         self.send(&payload).await
     }
 
-    /// Sends a result set that the proxy made.
-    pub async fn send_result(&mut self, result: &ResultSet, form: Form) -> io::Result<()> {
+    /// Sends a result set that the proxy made; `has_more` says whether other answers to the command
+    /// follow.
+    pub async fn send_result(
+        &mut self,
+        result: &ResultSet,
+        form: Form,
+        has_more: bool,
+    ) -> io::Result<()> {
         let mut out = Vec::new();
-        let (status, deprecates_eof) = (self.lasting_status(), self.deprecates_eof());
+        let (mut status, deprecates_eof) = (self.lasting_status(), self.deprecates_eof());
+        status.set(Status::MORE_RESULTS_EXISTS, has_more);
         self.sequence = result.encode(form, &mut out, self.sequence, status, deprecates_eof);
         self.stream.write_all(&out).await
     }
@@ -189,20 +191,6 @@ impl Client {
         let (status, deprecates_eof) = (self.lasting_status(), self.deprecates_eof());
         self.sequence = result.encode_prepared(id, &mut out, self.sequence, status, deprecates_eof);
         self.stream.write_all(&out).await
-    }
-
-    fn ok_payload(&self, header: u8, session_state: &[u8]) -> Vec<u8> {
-        let mut payload = Vec::new();
-        OkPacket {
-            affected_rows: 0,
-            last_insert_id: 0,
-            status: self.lasting_status(),
-            warnings: 0,
-            info: &[],
-            session_state,
-        }
-        .encode(header, self.tracks_session(), &mut payload);
-        payload
     }
 
     /// The status without the flags that belong to one result.

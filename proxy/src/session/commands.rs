@@ -4,10 +4,11 @@ use std::io;
 
 use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::response::Kind;
-use isthmus_protocol::result_set::Form;
 
 use super::conversation::Flow;
+use super::diagnosis::Sending;
 use super::diagnostics::Diagnostics;
+use super::effects::is_diagnostic;
 use super::followup::touches_ids;
 use super::work::Work;
 use super::{Session, identity};
@@ -66,6 +67,13 @@ impl Session {
             let script = sql::read(sql, self.state.dialect, true);
             return Box::pin(self.kill_and_go_on(&script, attributes, sql)).await;
         }
+        if begins_with_diagnosis(&planned.plan) && self.has_kept_conditions() {
+            let script = sql::read(sql, self.state.dialect, true);
+            let diagnosing = Box::pin(self.diagnose_and_go_on(&script, attributes, sql));
+            if let Some(flow) = diagnosing.await? {
+                return Ok(flow);
+            }
+        }
         match planned.plan.place {
             Place::Proxy => {
                 self.shared.metrics.statements.routed.inc(Route::Proxy);
@@ -78,8 +86,8 @@ impl Session {
                 return self.refuse_statement(&planned.plan).await;
             }
             Place::Previous
-                if (self.lease.is_none() || self.diagnostics.are_elsewhere)
-                    && Box::pin(self.answer_warnings(sql, Form::Text)).await? =>
+                if self.has_kept_conditions()
+                    && Box::pin(self.answer_diagnosis(sql, Sending::TEXT)).await? =>
             {
                 self.last
                     .answered_here(&planned.plan, self.started.elapsed(), None);
@@ -296,22 +304,13 @@ fn begins_with_kill(plan: &Plan) -> bool {
     first.is_some_and(|first| first.kind == sql::Kind::Kill)
 }
 
+/// Whether the first of several statements asks about the conditions of the one before.
+fn begins_with_diagnosis(plan: &Plan) -> bool {
+    plan.parts.first().is_some_and(|first| is_diagnostic(first))
+}
+
 /// Whether the text has this word, in any case.
 pub(super) fn mentions(sql: &[u8], word: &[u8]) -> bool {
     sql.windows(word.len())
         .any(|part| part.eq_ignore_ascii_case(word))
-}
-
-/// Whether the text is just `words`, in any case, with any space and an optional semicolon.
-pub(super) fn is_just(sql: &[u8], words: &[&str]) -> bool {
-    let Ok(text) = std::str::from_utf8(sql) else {
-        return false;
-    };
-    let text = text.trim().trim_end_matches(';');
-    let mut found = text.split_ascii_whitespace();
-    words.iter().all(|word| {
-        found
-            .next()
-            .is_some_and(|found| found.eq_ignore_ascii_case(word))
-    }) && found.next().is_none()
 }

@@ -9,6 +9,7 @@
 
 use std::io;
 
+use isthmus_protocol::ok::OkPacket;
 use isthmus_protocol::session_track::{self, Change};
 use isthmus_protocol::status::Status;
 
@@ -228,7 +229,11 @@ impl Session {
             self.save(trip, writer);
         }
         self.note_held();
-        self.client.send_ok_with(&changes).await?;
+        let ok = OkPacket {
+            session_state: &changes,
+            ..OkPacket::default()
+        };
+        self.client.send_ok_packet(ok).await?;
         Ok(true)
     }
 

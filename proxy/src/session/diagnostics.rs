@@ -3,10 +3,8 @@
 //! While the session keeps its connection, the server answers such questions itself. Otherwise
 //! the connection is gone, and what it would have said is kept here.
 
-use isthmus_protocol::packet;
-
-use crate::pool::user_variable;
-use crate::relay::{Reply, ServerError};
+use super::conditions::{Condition, Conditions, Level};
+use crate::relay::Reply;
 use crate::sql::rewrite::Values;
 
 /// The values behind ROW_COUNT(), FOUND_ROWS(), LAST_INSERT_ID() and SHOW WARNINGS.
@@ -40,29 +38,6 @@ pub(super) struct RowCount {
     pub(super) is_elsewhere: bool,
 }
 
-/// Warnings and errors of one statement.
-#[derive(Debug, Default)]
-pub(super) enum Conditions {
-    /// None.
-    #[default]
-    None,
-    /// The statement failed.
-    Error(ServerError),
-    /// The statement had so many warnings. The connection that the session keeps tells how they read.
-    Unread {
-        /// How many there were.
-        count: u16,
-    },
-    /// The statement had so many warnings. SHOW WARNINGS would answer with these packets (column
-    /// count, columns, rows: all but the terminator) of so many rows.
-    Warnings {
-        /// How many there were.
-        count: u16,
-        /// The packets, in the dialect of backend connections.
-        packets: Vec<u8>,
-    },
-}
-
 impl Diagnostics {
     /// Notes what a response said. The caller reads warnings before the connection is given back.
     pub(super) fn note(&mut self, reply: &Reply) {
@@ -72,12 +47,12 @@ impl Diagnostics {
         };
         self.are_elsewhere = false;
         self.is_stale = false;
-        self.conditions = match &reply.error {
-            Some(error) => Conditions::Error(error.clone()),
-            None if reply.warnings > 0 => Conditions::Unread {
+        self.conditions = match reply.error.is_some() || reply.warnings > 0 {
+            true => Conditions::Unread {
                 count: reply.warnings,
+                error: reply.error.clone(),
             },
-            None => Conditions::None,
+            false => Conditions::None,
         };
     }
 
@@ -85,13 +60,6 @@ impl Diagnostics {
     pub(super) fn note_found(&mut self, rows: u64) {
         self.found_rows = rows;
         self.are_found_elsewhere = false;
-    }
-
-    /// Notes how the last statement's warnings read, if it had some.
-    pub(super) fn note_warnings(&mut self, packets: Vec<u8>) {
-        if let Conditions::Unread { count } = self.conditions {
-            self.conditions = Conditions::Warnings { count, packets };
-        }
     }
 
     /// Notes the answer to a preparation, which is no statement for ROW_COUNT().
@@ -111,16 +79,38 @@ impl Diagnostics {
         };
     }
 
-    /// Notes the answer to a statement that asks about conditions. To ask for one that is not there
-    /// adds one.
+    /// Notes the server's answer to a statement that asks about conditions. To ask for one that is
+    /// not there adds one.
     pub(super) fn note_diagnosis(&mut self, reply: &Reply) {
-        if reply.warnings > 0 && matches!(self.conditions, Conditions::None) {
-            self.conditions = Conditions::Error(ServerError {
-                code: 1758,
-                state: *b"35000",
-                message: b"Invalid condition number".to_vec(),
-            });
+        if reply.warnings == 0 {
+            return;
         }
+        match &mut self.conditions {
+            Conditions::None => {
+                self.conditions = Conditions::Unread {
+                    count: reply.warnings,
+                    error: None,
+                };
+            }
+            Conditions::Unread { count, .. } => *count = count.saturating_add(reply.warnings),
+            Conditions::Read { .. } => self.note_invalid_number(usize::MAX),
+        }
+    }
+
+    /// Adds the condition that there is none of the number that was asked for. Servers keep `most` at
+    /// the most.
+    pub(super) fn note_invalid_number(&mut self, most: usize) {
+        self.row_count = RowCount {
+            value: -1,
+            ..self.row_count
+        };
+        let condition = Condition {
+            level: Level::Error,
+            code: 1758,
+            state: *b"35000",
+            message: b"Invalid condition number".to_vec(),
+        };
+        self.conditions.add(condition, most);
     }
 
     /// Notes that the proxy asked something of its own after the statement.
@@ -150,69 +140,18 @@ impl Diagnostics {
 
     /// The values for a statement that asks for them on another connection.
     pub(super) fn values(&self, connection_id: u32) -> Values {
-        let (warnings, errors) = match &self.conditions {
-            Conditions::None => (0, 0),
-            Conditions::Error(_) => (1, 1),
-            Conditions::Unread { count } => (u64::from(*count), 0),
-            Conditions::Warnings { count, packets } => (u64::from(*count), errors(packets)),
-        };
         Values {
             connection_id: Some(u64::from(connection_id)),
             last_insert_id: None,
-            row_count: Some(self.row_count.value),
+            row_count: Some(self.row_count()),
             found_rows: Some(self.found_rows),
-            warning_count: Some(warnings + u64::from(self.is_stale)),
-            error_count: Some(errors),
+            warning_count: Some(self.conditions.count() + u64::from(self.is_stale)),
+            error_count: Some(self.conditions.errors()),
         }
     }
 
-    /// A statement that leaves the same condition on another connection, where there is one:
-    /// SIGNAL sets the diagnostics area to just that error.
-    pub(super) fn signal(&self, is_mariadb: bool) -> Option<Vec<u8>> {
-        let Conditions::Error(error) = &self.conditions else {
-            return None;
-        };
-        let mut sql = b"SIGNAL SQLSTATE '".to_vec();
-        sql.extend(error.state.iter().filter(|b| b.is_ascii_alphanumeric()));
-        sql.extend_from_slice(b"' SET MESSAGE_TEXT=x'");
-        sql.extend(hexadecimal(message_text(error, is_mariadb).as_bytes()).bytes());
-        sql.extend_from_slice(format!("',MYSQL_ERRNO={}", error.code).as_bytes());
-        Some(sql)
+    /// ROW_COUNT().
+    pub(super) fn row_count(&self) -> i64 {
+        self.row_count.value
     }
-
-    /// A statement that puts the whole text of the last error into variables that have got what a
-    /// SIGNAL takes of it, where that is less.
-    pub(super) fn completion(&self, variables: &[String], is_mariadb: bool) -> Option<String> {
-        let Conditions::Error(error) = &self.conditions else {
-            return None;
-        };
-        let cut = message_text(error, is_mariadb);
-        if cut.len() >= error.message.len() || variables.is_empty() {
-            return None;
-        }
-        let [cut, whole] = [cut.as_bytes(), &error.message].map(hexadecimal);
-        let assignments = variables.iter().map(|name| {
-            let name = user_variable::quoted(name);
-            format!("@{name}=IF(@{name}=_utf8mb4 x'{cut}',_utf8mb4 x'{whole}',@{name})")
-        });
-        Some(format!("SET {}", assignments.collect::<Vec<_>>().join(",")))
-    }
-}
-
-/// What of an error's text has room in the MESSAGE_TEXT of a SIGNAL.
-fn message_text(error: &ServerError, is_mariadb: bool) -> String {
-    let most = if is_mariadb { 500 } else { 128 };
-    let message = String::from_utf8_lossy(&error.message);
-    message.chars().take(most).collect()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// How many of the rows of SHOW WARNINGS are errors.
-fn errors(packets: &[u8]) -> u64 {
-    const BEFORE_ROWS: usize = 4;
-    let rows = packet::payloads(packets).skip(BEFORE_ROWS);
-    rows.filter(|row| row.starts_with(b"\x05Error")).count() as u64
 }

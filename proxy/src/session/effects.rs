@@ -13,7 +13,6 @@ use isthmus_protocol::status::Status;
 use super::Session;
 use super::commands::mentions;
 use super::conversation::{Ended, Flow};
-use super::diagnostics::Conditions;
 use super::followup::{Followup, Told, is_upload, makes_ids, read_answer};
 use super::opening::changes_beginning;
 use super::possessions;
@@ -444,7 +443,7 @@ impl Session {
 
     /// Whether the connection that knows how the last statement's warnings read is about to go.
     pub(super) fn loses_warnings(&self) -> bool {
-        matches!(self.diagnostics.conditions, Conditions::Unread { .. })
+        self.diagnostics.conditions.are_unread()
     }
 
     fn loses_id(&self, plan: &Plan) -> bool {
@@ -493,7 +492,8 @@ impl Session {
     pub(super) async fn rescue_warnings(&mut self, lease: &mut Lease) -> Result<(), RelayError> {
         self.last.trips += 1;
         let packets = ask(lease, &Followup::Warnings.sql()).await?;
-        self.diagnostics.note_warnings(packets);
+        let is_mariadb = lease.server.is_mariadb;
+        self.diagnostics.conditions.note_read(&packets, is_mariadb);
         Ok(())
     }
 }

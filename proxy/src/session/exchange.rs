@@ -18,7 +18,7 @@ use crate::relay::{
     self, BackendFault, Forward, HoldBack, MakeToken, RelayError, Reply, ServerError,
 };
 use crate::routing::Transaction;
-use crate::sql::{self, Place, Plan};
+use crate::sql::{self, Needs, Place, Plan};
 
 /// What is known before the statement is sent.
 #[derive(Clone, Copy)]
@@ -266,7 +266,8 @@ impl Session {
             && !is_prepared(lease, statement)
         {
             // An execution under another id would leave an error, which some ask about.
-            let is_asked_alone = is_diagnostic(plan);
+            let is_asked_alone =
+                is_diagnostic(plan) || (ahead.is_held && plan.needs.contains(Needs::ROW_COUNT));
             front.preparing = self
                 .expected_id(lease, statement, &state, ahead.is_held)
                 .filter(|_| !is_asked_alone);

@@ -39,9 +39,6 @@ pub(super) enum Followup {
     Collations,
     /// The schema, where the answer does not report it.
     Schema,
-    /// Not a question: completes the text of an error that GET DIAGNOSTICS has read, with this
-    /// statement.
-    Completion(String),
     /// The values of user variables that were assigned.
     UserVariables(Vec<String>),
     /// The roles after SET ROLE, which no server reports.
@@ -90,7 +87,7 @@ impl Followup {
             Self::Role => CURRENT_ROLE.into(),
             Self::Position { is_mariadb } => written_question(*is_mariadb).into(),
             Self::UserLocks => "SELECT RELEASE_ALL_LOCKS() LIMIT 1".into(),
-            Self::Completion(sql) | Self::Deviations(sql) => Cow::Owned(sql.clone()),
+            Self::Deviations(sql) => Cow::Owned(sql.clone()),
             Self::Tracking { .. } => "".into(),
         }
     }
@@ -101,7 +98,6 @@ impl Session {
     pub(super) fn followups(
         &self,
         plan: &Plan,
-        text: &[u8],
         lease: &Lease,
         opens_cursor: bool,
     ) -> Vec<Followup> {
@@ -132,13 +128,6 @@ impl Session {
         };
         if is_leaving {
             followups.push(Followup::LastInsertId);
-        }
-        if plan.kind == sql::Kind::Diagnostics {
-            let targets = sql::text_targets(text, self.state.dialect);
-            let completion = self
-                .diagnostics
-                .completion(&targets, lease.server.is_mariadb);
-            followups.extend(completion.map(Followup::Completion));
         }
         if !assigned.is_empty() {
             followups.push(Followup::UserVariables(assigned));
@@ -282,7 +271,10 @@ impl Session {
             let (packets, status) = read_answer(lease).await?;
             told.status = status;
             match &followup {
-                Followup::Warnings => self.diagnostics.note_warnings(packets),
+                Followup::Warnings => {
+                    let is_mariadb = lease.server.is_mariadb;
+                    self.diagnostics.conditions.note_read(&packets, is_mariadb);
+                }
                 Followup::Position { is_mariadb } => {
                     let answer =
                         only_value(&packets).and_then(|text| std::str::from_utf8(text).ok());
@@ -337,7 +329,6 @@ impl Session {
             | Followup::UserVariables(_)
             | Followup::Position { .. }
             | Followup::UserLocks
-            | Followup::Completion(_)
             | Followup::Deviations(_)
             | Followup::Tracking { .. } => {}
         }

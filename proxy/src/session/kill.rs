@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use isthmus_protocol::command::Execute;
 use isthmus_protocol::lenenc::Reader;
+use isthmus_protocol::ok::OkPacket;
 use isthmus_protocol::query_attributes::put_query;
+use isthmus_protocol::status::Status;
 
 use super::Session;
 use super::conversation::Flow;
+use super::diagnosis::split;
 use super::registry::{Running, Signal};
 use crate::error::SqlError;
 use crate::pool::{self, KillScope};
@@ -56,10 +59,7 @@ impl Session {
         attributes: &[u8],
         sql: &[u8],
     ) -> io::Result<Flow> {
-        let range = |index: usize| script.statements.get(index).map(|one| one.range.clone());
-        let first = range(0).and_then(|range| sql.get(range));
-        let rest = range(1).and_then(|range| sql.get(range.start..));
-        let (Some(first), Some(rest)) = (first, rest) else {
+        let Some((first, rest)) = split(script, sql) else {
             return self.kill_statement(sql).await;
         };
         let outcome = self.run_kill(first, None).await;
@@ -116,11 +116,13 @@ impl Session {
         }
         self.diagnostics.note(&Reply::default());
         self.diagnostics.are_elsewhere = true;
-        if more {
-            self.client.send_ok_before_more().await?;
-        } else {
-            self.client.send_ok().await?;
-        }
+        let mut status = Status::empty();
+        status.set(Status::MORE_RESULTS_EXISTS, more);
+        let ok = OkPacket {
+            status,
+            ..OkPacket::default()
+        };
+        self.client.send_ok_packet(ok).await?;
         Ok(true)
     }
 

@@ -3,10 +3,12 @@
 
 mod aside;
 mod commands;
+mod conditions;
 mod context;
 mod conversation;
 mod cursors;
 mod deferred;
+mod diagnosis;
 mod diagnostics;
 mod effects;
 mod exchange;

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use isthmus_protocol::ok::OkPacket;
 use isthmus_protocol::response::Kind;
 
 use super::Session;
@@ -47,7 +48,11 @@ impl Session {
             return Ok(false);
         }
         let changes = self.client.tracking.opening(self.state.schema.as_deref());
-        self.client.send_ok_with(&changes).await?;
+        let ok = OkPacket {
+            session_state: &changes,
+            ..OkPacket::default()
+        };
+        self.client.send_ok_packet(ok).await?;
         Ok(true)
     }
 
@@ -106,7 +111,7 @@ impl Session {
             return Ok(Some(error));
         }
         let mut out = Vec::new();
-        let followups = self.followups(&plan, statement.as_bytes(), lease, false);
+        let followups = self.followups(&plan, lease, false);
         let restored = self.write_restoration(lease, &plan, false, &mut out);
         lease.form.put_query(&mut out, statement.as_bytes());
         write_followups(lease, &followups, &mut out);

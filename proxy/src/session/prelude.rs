@@ -165,7 +165,6 @@ impl Session {
             self.deferred.settle();
         }
         for _ in 0..front.restored {
-            // SIGNAL answers with the error that it is to leave behind.
             lease.swallow(Kind::Query).await?;
         }
         Ok(way)
@@ -291,11 +290,7 @@ impl Session {
             commands += 1;
         }
         if self.restores_conditions(plan, is_held) {
-            let sql = self
-                .diagnostics
-                .signal(lease.server.is_mariadb)
-                .unwrap_or_else(|| NO_CONDITIONS.to_vec());
-            lease.form.put_query(out, &sql);
+            lease.form.put_query(out, NO_CONDITIONS);
             commands += 1;
         }
         commands

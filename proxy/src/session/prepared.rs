@@ -13,6 +13,7 @@ use isthmus_protocol::status::Status;
 use super::Session;
 use super::commands::mentions;
 use super::conversation::Flow;
+use super::diagnosis::Sending;
 use super::long_data::LongData;
 use super::prelude::is_prepared;
 use super::statements::{SessionStatement, Statement};
@@ -237,10 +238,10 @@ impl Session {
         let with_cursor = execute.cursor_flags != 0;
         let original = &entry.original;
         if original.planned.plan.place == Place::Previous
-            && (self.lease.is_none() || self.diagnostics.are_elsewhere)
+            && self.has_kept_conditions()
             // A count has a cursor, the conditions have none.
             && !(with_cursor && mentions(&original.sql, b"count"))
-            && Box::pin(self.answer_warnings(&original.sql, Form::Binary)).await?
+            && Box::pin(self.answer_diagnosis(&original.sql, Sending::BINARY)).await?
         {
             return Ok(Flow::Continue);
         }

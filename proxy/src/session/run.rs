@@ -92,7 +92,7 @@ impl Session {
             };
             let plan = &*passage.planned.plan;
             self.last.runs_on(lease.endpoint());
-            let followups = self.followups(plan, work.sql(), &lease, work.opens_cursor());
+            let followups = self.followups(plan, &lease, work.opens_cursor());
             let ahead = Ahead {
                 is_reader: matches!(passage.destination, Destination::Reader(_)),
                 is_held: matches!(passage.destination, Destination::Held),

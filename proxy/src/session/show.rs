@@ -22,7 +22,7 @@ impl Session {
     /// Answers `SHOW ISTHMUS`. The session is left as it was: the last statement stays the last.
     pub(super) async fn show_isthmus(&mut self, sql: &[u8], form: Form) -> io::Result<Flow> {
         match self.about(sql) {
-            Ok(result) => self.client.send_result(&result, form).await?,
+            Ok(result) => self.client.send_result(&result, form, false).await?,
             Err(error) => self.client.send_error(&error).await?,
         }
         Ok(Flow::Continue)

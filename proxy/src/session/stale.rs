@@ -2,6 +2,7 @@
 //! `stale_reads = "when_writer_is_down"`.
 
 use super::Session;
+use super::conditions::{Condition, Level};
 use super::lending::Destination;
 use crate::config::StaleReads;
 use crate::routing::{self, Transaction, View};
@@ -18,12 +19,17 @@ pub(super) enum Staleness {
     Accepted,
 }
 
-/// What the warning says, as SHOW WARNINGS tells it: number and text.
-pub(super) const WARNING: (u16, &str) = (
-    1105,
-    "The writer cannot be reached, and the reader may not have all that this session has written or \
-     seen: the user's stale_reads is \"when_writer_is_down\"",
-);
+/// The warning of it.
+pub(super) fn warning() -> Condition {
+    const TEXT: &str = "The writer cannot be reached, and the reader may not have all that this session \
+                        has written or seen: the user's stale_reads is \"when_writer_is_down\"";
+    Condition {
+        level: Level::Warning,
+        code: 1105,
+        state: *b"HY000",
+        message: TEXT.into(),
+    }
+}
 
 impl Session {
     /// Finds out whether a statement that goes to the writer because the reader is behind may go to

@@ -80,7 +80,7 @@ impl Session {
             columns: vec![ColumnDefinition::text("@isthmus_token")],
             rows: vec![vec![Value::text(token.to_string())]],
         };
-        self.client.send_result(&result, Form::Text).await?;
+        self.client.send_result(&result, Form::Text, false).await?;
         Ok(Flow::Continue)
     }
 

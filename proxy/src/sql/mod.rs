@@ -3,7 +3,7 @@
 
 pub mod cache;
 mod classify;
-mod diagnostics;
+mod diagnosis;
 pub mod dialect;
 pub mod digest;
 mod facts;
@@ -28,7 +28,7 @@ mod tree;
 mod words;
 
 pub use cache::{PlanCache, PlanKey, Planned};
-pub use diagnostics::text_targets;
+pub use diagnosis::{ConditionItem, ConditionNumber, Diagnosis, StatementItem, read as diagnosis};
 pub use dialect::{Charset, Dialect, OwnSchema};
 pub use digest::Digest;
 pub use hint::{HintTarget, Hints};

@@ -96,14 +96,6 @@ impl Answer {
             .map(|ok| ok.statement_id)
     }
 
-    /// How many warnings it ends with.
-    pub(crate) fn warnings(&self) -> u16 {
-        let last = self.packets.last();
-        let end = last.filter(|(what, _)| matches!(what, What::Ok | What::Eof));
-        let end = end.and_then(|(_, packet)| OkPacket::parse(&packet.payload, false).ok());
-        end.map_or(0, |end| end.warnings)
-    }
-
     /// The payloads of the packets that are this.
     pub(crate) fn payloads(&mut self, what: What) -> impl Iterator<Item = &mut Vec<u8>> {
         let packets = self.packets.iter_mut();

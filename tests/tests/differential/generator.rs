@@ -125,10 +125,6 @@ impl Author {
             return self.command();
         }
         let theme = self.themes[self.rng.usize(..self.themes.len())];
-        if theme == "previous" && self.rng.u8(0..12) == 0 {
-            self.next = Some(Step::Query(self.text("diagnosis")));
-            return Step::Query(self.text("certain_error"));
-        }
         Step::Query(self.text(theme))
     }
 

@@ -182,8 +182,8 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "SELECT @`odd name`, @'quoted', @\"quoted\"",
             "SET @a = NULL",
             "SET @a = _latin1 {string}, @b = {bytes}, @c = {moment}",
-            // MySQL gives @a and @b the character set of a column that they are put into without a value.
-            "SELECT @a = @b, CHARSET(@c), COLLATION(@c)",
+            // The character set of a variable without a value is that of what its connection has seen.
+            "SELECT @a = @b, IF(@c IS NULL, NULL, CONCAT(CHARSET(@c), COLLATION(@c)))",
             "SELECT @undefined",
         ],
         "previous" => &[
@@ -202,7 +202,7 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "SHOW COUNT(*) ERRORS",
             "SELECT @@warning_count, @@error_count",
             "SELECT @@warning_count",
-            "SELECT @number, @rows, @state, @errno, @text",
+            "4*{diagnosis}",
             "INSERT INTO t (a) VALUES (LAST_INSERT_ID())",
             "INSERT INTO t (a) VALUES (ROW_COUNT())",
             "UPDATE t SET a = FOUND_ROWS() WHERE id = 1",
@@ -217,17 +217,12 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "{read}",
             "{error}",
         ],
-        // Only after errors: warnings are not brought back to another connection for it.
         "diagnosis" => &[
             "GET DIAGNOSTICS @number = NUMBER, @rows = ROW_COUNT",
-            "GET DIAGNOSTICS CONDITION 1 @state = RETURNED_SQLSTATE, @errno = MYSQL_ERRNO, @text = MESSAGE_TEXT",
-        ],
-        "certain_error" => &[
-            "SELECT * FROM missing",
-            "SELEC 1",
-            "INSERT INTO t (missing) VALUES (1)",
-            "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = {string}, MYSQL_ERRNO = 5555",
-            "ROLLBACK TO missing",
+            "GET CURRENT DIAGNOSTICS CONDITION 1 @state = RETURNED_SQLSTATE, @errno = MYSQL_ERRNO, @text = MESSAGE_TEXT",
+            "GET DIAGNOSTICS CONDITION {1|2|3} @text = MESSAGE_TEXT, @state = RETURNED_SQLSTATE",
+            "GET DIAGNOSTICS CONDITION @number @state = CLASS_ORIGIN, @text = SUBCLASS_ORIGIN, @a = TABLE_NAME",
+            "SELECT @number, @rows, @state, @errno, @text",
         ],
         "warning" => &[
             "SELECT 1 + '{string_text}'",
@@ -259,7 +254,9 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "DELETE FROM t WHERE id = 1",
             "SELECT (SELECT id FROM t)",
             "UPDATE t SET a = 'x' WHERE id = {small}",
-            "CREATE TABLE t (id INT)",
+            "CREATE TABLE t (id INT(11))",
+            "SELECT CAST('x' AS SIGNED), (SELECT id FROM t)",
+            "INSERT IGNORE INTO t (id, a) VALUES ({small}, 'x'), (1, (SELECT id FROM t AS many))",
             "DROP TABLE missing",
             "USE missing",
             "SET sql_mode = 'nonsense'",
@@ -438,6 +435,8 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "{simple};{simple};{simple}",
             "{simple};",
             "SELECT {small}; {error}; SELECT {small}",
+            "SHOW {WARNINGS|ERRORS}; SELECT {small}",
+            "GET DIAGNOSTICS @number = NUMBER; SELECT @number",
             "{write}; {previous}",
             "{system_variable}; {read}",
             "BEGIN; {write}; COMMIT",

@@ -41,6 +41,9 @@ struct Arguments {
     /// Client threads of prepared point selects, and of reading and writing.
     #[arg(long, value_delimiter = ',', default_value = "16")]
     other_threads: Vec<u32>,
+    /// Only these of sysbench's workloads; all by default.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Workload>,
     /// GB (10⁹ bytes) of 1 KB rows to read through each way in each of three rounds; 0 leaves this
     /// part out.
     #[arg(long, default_value_t = 1.0)]
@@ -105,8 +108,11 @@ async fn main() -> Result<(), Failure> {
         for kind in &kinds {
             targets.push(start(*kind, upstream).await?);
         }
-        let workloads = Workload::ALL.into_iter();
-        for workload in workloads.filter(|workload| workload.upstream() == upstream) {
+        let workloads = Workload::ALL.into_iter().filter(|workload| {
+            let is_asked = arguments.only.is_empty() || arguments.only.contains(workload);
+            is_asked && workload.upstream() == upstream
+        });
+        for workload in workloads {
             let selects = selects(lab.writer()).await?;
             let slices = slices(&targets, workload, &arguments)?;
             report.workloads.extend(slices);

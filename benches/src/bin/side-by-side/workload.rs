@@ -1,9 +1,10 @@
 //! What sysbench does with a table, and what it may cost.
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 /// One of sysbench's programs, in one protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Workload {
     /// Point selects as text.
