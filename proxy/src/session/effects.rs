@@ -525,7 +525,7 @@ fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
         // With the tables of what is prepared.
         Prepare => match &plan.tables {
             Some(tables) => tables.is_empty(),
-            None => !shows_tables(sql),
+            None => !shows_tables(sql) && !loads_table(sql),
         },
         Begin | Commit | Deallocate | ReleaseSavepoint | Rollback | RollbackTo | Savepoint
         | SetTransaction | UnlockTables | Use | Xa => true,
@@ -541,6 +541,12 @@ fn has_derived_table(sql: &[u8]) -> bool {
     [&b"with "[..], b"from (", b"from("]
         .iter()
         .any(|words| mentions(sql, words))
+}
+
+fn loads_table(sql: &[u8]) -> bool {
+    words(sql)
+        .next()
+        .is_some_and(|word| is_one_of(word, &[b"load"]))
 }
 
 /// Whether the statement is a SHOW that opens tables, if only those of the server's that it shows.

@@ -3,6 +3,7 @@
 
 use isthmus_lab::Flavor;
 use isthmus_protocol::column::ColumnDefinition;
+use isthmus_protocol::error_packet::ErrPacket;
 use isthmus_protocol::lenenc::put_int;
 use isthmus_protocol::ok::{EofPacket, OkPacket};
 use isthmus_protocol::session_track::{Change, changes, put_change};
@@ -93,7 +94,24 @@ pub(crate) const KNOWN: &[Known] = &[
         reason: "MariaDB reserves ids for an INSERT … SELECT on the writer, and a reader knows only of those that were used.",
         hide: next_ids,
     },
+    Known {
+        reason: "A textual statement is prepared anew on a connection of a transaction that may only read, which MySQL refuses; it does \
+                 not come to a wrong number of arguments then.",
+        hide: one_of_two_errors,
+    },
 ];
+
+fn one_of_two_errors(question: Question<'_>, answer: &mut Answer) {
+    const ERRORS: [u16; 2] = [1210, 1792];
+    if !matches!(question.step, Step::Query(sql) if sql.starts_with("EXECUTE ")) {
+        return;
+    }
+    for payload in answer.payloads(What::Err) {
+        if ErrPacket::parse(payload).is_ok_and(|error| ERRORS.contains(&error.code)) {
+            payload.clear();
+        }
+    }
+}
 
 fn statement_numbers(_: Question<'_>, answer: &mut Answer) {
     for payload in answer.payloads(What::Prepared) {

@@ -98,6 +98,14 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "what loads a table has no conditions from before on MariaDB, though it is prepared only",
+            script(vec![
+                query("SELEC 1"),
+                prepare("LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, b)"),
+                query("SHOW WARNINGS"),
+            ]),
+        ),
+        (
             "the query of a CREATE TABLE asks for what the session knows",
             script(queries(&[
                 "INSERT INTO t (b) VALUES ('one')",

@@ -121,7 +121,7 @@ const FORGET: &str = "SELECT COUNT(*) FROM information_schema.ENGINES";
 fn may_hide(step: &Step) -> bool {
     match step {
         Step::Execute { .. } => true,
-        Step::Query(sql) => is_call(sql),
+        Step::Query(sql) => is_call(sql) || sql.starts_with("EXECUTE "),
         _ => false,
     }
 }
