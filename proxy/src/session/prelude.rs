@@ -258,7 +258,9 @@ impl Session {
     }
 
     fn restores_conditions(&self, plan: &Plan, is_held: bool) -> bool {
-        (!is_held || self.diagnostics.are_elsewhere) && is_diagnostic(plan)
+        let asks =
+            is_diagnostic(plan) || plan.parts.first().is_some_and(|part| is_diagnostic(part));
+        asks && (!is_held || self.diagnostics.are_elsewhere)
     }
 
     /// Writes what brings back to this connection what the previous statement left on another;
@@ -359,7 +361,8 @@ const LAST_PREPARED: u32 = u32::MAX;
 /// without it, that would be the count of another session's statement.
 const NO_ROWS: &[u8] = b"DO 0";
 
-/// Reads a table and has no warnings, so that the diagnostics area is empty afterwards.
+/// Reads a table and has no warnings, so that what cannot be answered from what the proxy has kept
+/// finds no conditions of other sessions.
 const NO_CONDITIONS: &[u8] = b"SELECT 1 FROM information_schema.ENGINES LIMIT 0";
 
 /// Whether the connection has the statement.
