@@ -4,7 +4,7 @@
 //! the connection is gone, and what it would have said is kept here.
 
 use super::conditions::{Condition, Conditions, Level};
-use crate::relay::Reply;
+use crate::relay::{Reply, ServerError};
 use crate::sql::rewrite::Values;
 
 /// The values behind ROW_COUNT(), FOUND_ROWS(), LAST_INSERT_ID() and SHOW WARNINGS.
@@ -54,6 +54,17 @@ impl Diagnostics {
             },
             false => Conditions::None,
         };
+    }
+
+    /// Notes an error of which the connection that the session keeps, if any, knows nothing.
+    pub(super) fn note_own(&mut self, error: ServerError) {
+        let conditions = Conditions::only(&error);
+        self.note(&Reply {
+            error: Some(error),
+            ..Reply::default()
+        });
+        self.conditions = conditions;
+        self.are_elsewhere = true;
     }
 
     /// Notes how many rows the query found that gave the last result.

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use isthmus_protocol::result_set::Form;
 
 use super::Session;
-use super::conditions::Conditions;
 use super::conversation::Flow;
 use crate::error::SqlError;
-use crate::relay::{Reply, ServerError};
+use crate::relay::Reply;
 use crate::sql::{Kind, Planned};
 use crate::topology::Server;
 
@@ -48,13 +47,7 @@ impl Session {
 
     /// Answers with an error of the proxy's own, which SHOW WARNINGS tells like any other.
     pub(super) async fn refuse(&mut self, error: &SqlError) -> io::Result<Flow> {
-        let reply = Reply {
-            error: Some(ServerError::from(error)),
-            ..Reply::default()
-        };
-        self.diagnostics.note(&reply);
-        self.diagnostics.conditions = Conditions::only(&error.into());
-        self.diagnostics.are_elsewhere = true;
+        self.diagnostics.note_own(error.into());
         self.client.send_error(error).await?;
         Ok(Flow::Continue)
     }

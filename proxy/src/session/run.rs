@@ -152,8 +152,7 @@ impl Session {
         self.last.endpoint = None;
         self.last.duration = self.started.elapsed();
         self.last.error = Some(error.code);
-        self.client.send_error(&error).await?;
-        Ok(Flow::Continue)
+        self.refuse(&error).await
     }
 
     /// Counts a statement that was answered, and takes note of what the answer means.
@@ -377,6 +376,7 @@ impl Session {
             Failure::Refused(error) => {
                 self.last.error = Some(error.code);
                 self.client.send(&error.encode()).await?;
+                self.diagnostics.note_own(error);
                 return Ok(if was_held {
                     Flow::End(Ended::Closed)
                 } else {
@@ -387,7 +387,7 @@ impl Session {
         self.last.error = Some(error.code);
         let was_killed = self.handle.signal() == Signal::Kill;
         let was_open = was_held || (is_lost && self.deferred.begins());
-        self.client.send_error(&error).await?;
+        self.refuse(&error).await?;
         // What was open is gone with the connection. A client that went on would go on outside of
         // its transaction.
         Ok(if was_open || was_killed {
