@@ -418,6 +418,14 @@ impl Connection {
         are_carried
     }
 
+    /// Forgets what is known of user variables, so that they are assigned whatever they are.
+    pub fn forget_user_variables(&mut self, names: &[String]) {
+        let mut known = (*self.state.user_variables).clone();
+        known.retain(|name, _| !names.iter().any(|forgotten| **forgotten == **name));
+        let state = self.state.with_user_variables(Arc::new(known));
+        self.state = self.states.intern(state);
+    }
+
     /// Writes the SET that switches session tracking on as the proxy needs it, with GTIDs, which
     /// nothing can switch in a transaction, or without.
     pub fn write_tracking(&self, has_gtids: bool, out: &mut Vec<u8>) {

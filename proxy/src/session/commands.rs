@@ -8,8 +8,8 @@ use isthmus_protocol::response::Kind;
 use super::conversation::Flow;
 use super::diagnosis::Sending;
 use super::diagnostics::Diagnostics;
-use super::effects::is_diagnostic;
 use super::followup::touches_ids;
+use super::script::begins_here;
 use super::work::Work;
 use super::{Session, identity};
 use crate::admin::metrics::{CacheOutcome, Route};
@@ -42,6 +42,17 @@ impl Session {
             }
         };
         let planned = self.plan(sql, self.state.multi_statements);
+        self.query_planned(framed, attributes, sql, &planned).await
+    }
+
+    /// The same once it has been read.
+    pub(super) async fn query_planned(
+        &mut self,
+        framed: &[u8],
+        attributes: &[u8],
+        sql: &[u8],
+        planned: &Planned,
+    ) -> io::Result<Flow> {
         if planned.plan.is_plain() {
             let work = Work::Command {
                 framed,
@@ -49,10 +60,10 @@ impl Session {
                 kind: Kind::Query,
                 statement_id: 0,
             };
-            return self.run_statement(work, &planned).await;
+            return self.run_statement(work, planned).await;
         }
         // Boxed, so that a plain read does not carry the room for what it does not need.
-        Box::pin(self.query_that_tells(framed, attributes, sql, &planned)).await
+        Box::pin(self.query_that_tells(framed, attributes, sql, planned)).await
     }
 
     /// A statement that may ask for what the proxy knows, or change what it has to know.
@@ -63,14 +74,9 @@ impl Session {
         sql: &[u8],
         planned: &Planned,
     ) -> io::Result<Flow> {
-        if begins_with_kill(&planned.plan) {
-            let script = sql::read(sql, self.state.dialect, true);
-            return Box::pin(self.kill_and_go_on(&script, attributes, sql)).await;
-        }
-        if begins_with_diagnosis(&planned.plan) && self.has_kept_conditions() {
-            let script = sql::read(sql, self.state.dialect, true);
-            let diagnosing = Box::pin(self.diagnose_and_go_on(&script, attributes, sql));
-            if let Some(flow) = diagnosing.await? {
+        if begins_here(&planned.plan) {
+            let answering = Box::pin(self.answer_first(attributes, sql, &planned.hints));
+            if let Some(flow) = answering.await? {
                 return Ok(flow);
             }
         }
@@ -296,17 +302,6 @@ impl Session {
         self.client.send(text.as_bytes()).await?;
         Ok(Flow::Continue)
     }
-}
-
-/// Whether the first of several statements is a KILL, whose ids only the proxy knows.
-fn begins_with_kill(plan: &Plan) -> bool {
-    let first = plan.parts.first();
-    first.is_some_and(|first| first.kind == sql::Kind::Kill)
-}
-
-/// Whether the first of several statements asks about the conditions of the one before.
-fn begins_with_diagnosis(plan: &Plan) -> bool {
-    plan.parts.first().is_some_and(|first| is_diagnostic(first))
 }
 
 /// Whether the text has this word, in any case.

@@ -20,10 +20,12 @@ pub(super) enum Conditions {
         /// The error that the answer ended with. There may be more before it.
         error: Option<ServerError>,
     },
-    /// All of them that the server has kept.
+    /// Those that the server has kept.
     Read {
         /// How many there were.
         count: u64,
+        /// How many of them were errors.
+        errors: u64,
         /// Those that were kept.
         kept: Vec<Condition>,
     },
@@ -94,6 +96,7 @@ impl Conditions {
     pub(super) fn only(error: &ServerError) -> Self {
         Self::Read {
             count: 1,
+            errors: 1,
             kept: vec![error.into()],
         }
     }
@@ -103,32 +106,72 @@ impl Conditions {
         matches!(self, Self::Unread { .. })
     }
 
+    /// The connection that knows how they read is gone: what is known of them is all.
+    pub(super) fn settle(&mut self) {
+        if let Self::Unread { count, error } = self {
+            *self = match error {
+                Some(error) => Self::only(error),
+                None => Self::Read {
+                    count: (*count).into(),
+                    errors: 0,
+                    kept: Vec::new(),
+                },
+            };
+        }
+    }
+
     /// Takes note of what SHOW WARNINGS has answered where they were unread: the packets of the result
-    /// before its terminator. If the error of the answer is not among them, they are others.
-    pub(super) fn note_read(&mut self, packets: &[u8], is_mariadb: bool) {
+    /// before its terminator. If the error of the answer is not among them, they are others, unless
+    /// there was no room: a server keeps `most`.
+    pub(super) fn note_read(&mut self, packets: &[u8], is_mariadb: bool, most: usize) {
         let Self::Unread { count, error } = self else {
             return;
         };
         let mut kept = read(packets, is_mariadb);
-        let mut count = u64::from(*count);
+        let is_error = |one: &&Condition| one.level == Level::Error;
+        let mut errors = kept.iter().filter(is_error).count() as u64;
+        let mut count = u64::from(*count).max(kept.len() as u64);
         if let Some(error) = error {
             let is_it = |one: &&mut Condition| one.level == Level::Error && one.code == error.code;
+            let is_full = kept.len() >= most;
             match kept.iter_mut().rfind(is_it) {
                 Some(own) => own.state = error.state,
-                None => kept = vec![(&*error).into()],
+                None if is_full => {
+                    count += 1;
+                    errors += 1;
+                }
+                None => return self.settle(),
             }
-            count = kept.len() as u64;
         }
-        *self = Self::Read { count, kept };
+        *self = Self::Read {
+            count,
+            errors,
+            kept,
+        };
     }
 
-    /// Adds one. Servers keep `most` at the most.
-    pub(super) fn add(&mut self, condition: Condition, most: usize) {
-        let (count, mut kept) = (self.count() + 1, self.known());
-        if kept.len() < most {
-            kept.push(condition);
+    /// Adds an error. Servers keep `most` at the most.
+    pub(super) fn add_error(&mut self, condition: Condition, most: usize) {
+        self.settle();
+        if let Self::None = self {
+            *self = Self::Read {
+                count: 0,
+                errors: 0,
+                kept: Vec::new(),
+            };
         }
-        *self = Self::Read { count, kept };
+        if let Self::Read {
+            count,
+            errors,
+            kept,
+        } = self
+        {
+            *count += 1;
+            *errors += 1;
+            if kept.len() < most {
+                kept.push(condition);
+            }
+        }
     }
 
     /// How many there were.
@@ -142,9 +185,11 @@ impl Conditions {
 
     /// How many of them were errors.
     pub(super) fn errors(&self) -> u64 {
-        let known = self.known();
-        let errors = known.iter().filter(|one| one.level == Level::Error);
-        errors.count() as u64
+        match self {
+            Self::None => 0,
+            Self::Unread { error, .. } => u64::from(error.is_some()),
+            Self::Read { errors, .. } => *errors,
+        }
     }
 
     /// Those that are known.
@@ -165,9 +210,12 @@ fn read(packets: &[u8], is_mariadb: bool) -> Vec<Condition> {
     let condition = |row| {
         let mut reader = Reader::new(row, "row");
         let mut value = || reader.lenenc_bytes().ok();
-        let level = match value()? {
-            b"Error" => Level::Error,
-            b"Warning" => Level::Warning,
+        let level = value()?;
+        // In the character set of results, which may have more bytes for each character.
+        let first = level.iter().find(|byte| **byte != 0);
+        let level = match first {
+            Some(b'E') => Level::Error,
+            Some(b'W') => Level::Warning,
             _ => Level::Note,
         };
         let code = std::str::from_utf8(value()?).ok()?.parse().ok()?;

@@ -6,18 +6,17 @@ use std::sync::Arc;
 
 use isthmus_protocol::column::ColumnDefinition;
 use isthmus_protocol::ok::OkPacket;
-use isthmus_protocol::packet;
-use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::result_set::{Form, ResultSet, Value};
 use isthmus_protocol::status::Status;
 
 use super::Session;
 use super::conditions::{Condition, Level};
-use super::conversation::Flow;
+use super::effects::ask;
 use super::stale;
+use crate::admin::metrics::Route;
 use crate::pool::user_variable::{self, UserValue};
 use crate::pool::{RESULTS_CHARSET, RESULTS_COLLATION};
-use crate::sql::{ConditionItem, ConditionNumber, Diagnosis, Holds, Script, StatementItem};
+use crate::sql::{self, ConditionItem, ConditionNumber, Diagnosis, Holds, StatementItem};
 use crate::topology::Server;
 
 /// How an answer is sent.
@@ -56,64 +55,45 @@ impl Session {
         sql: &[u8],
         sending: Sending,
     ) -> io::Result<bool> {
-        match crate::sql::diagnosis(sql, self.state.dialect) {
-            Some(Diagnosis::Conditions {
+        let Some(diagnosis) = sql::diagnosis(sql, self.state.dialect) else {
+            return Ok(false);
+        };
+        let is_answered = self.answer_read(diagnosis, sending).await?;
+        if is_answered {
+            self.shared.metrics.statements.routed.inc(Route::Proxy);
+        }
+        Ok(is_answered)
+    }
+
+    async fn answer_read(&mut self, diagnosis: Diagnosis, sending: Sending) -> io::Result<bool> {
+        match diagnosis {
+            Diagnosis::Conditions {
                 only_errors,
                 skipped,
                 most,
-            }) => {
+            } => {
                 let conditions = self.shown_conditions(only_errors);
                 let shown = conditions.into_iter().skip(skipped).take(most);
                 self.show_conditions(shown, sending).await?;
                 Ok(true)
             }
-            Some(Diagnosis::Count { only_errors }) => {
+            Diagnosis::Count { only_errors } => {
                 self.show_count(only_errors, sending).await?;
                 Ok(true)
             }
-            Some(Diagnosis::Statement(items)) => {
-                let values = items.into_iter().map(|(name, item)| {
-                    let value = match item {
-                        StatementItem::Number => {
-                            UserValue::unsigned(self.shown_conditions(false).len() as u64)
-                        }
-                        StatementItem::RowCount => UserValue::signed(self.diagnostics.row_count()),
-                    };
-                    (name, value)
-                });
+            Diagnosis::Statement(items) => {
+                let value = |item| match item {
+                    StatementItem::Number => {
+                        UserValue::unsigned(self.shown_conditions(false).len() as u64)
+                    }
+                    StatementItem::RowCount => UserValue::signed(self.diagnostics.row_count()),
+                };
+                let values = items.into_iter().map(|(name, item)| (name, value(item)));
                 let values = values.collect();
                 self.assign_diagnosis(values, sending).await
             }
-            Some(Diagnosis::Condition { number, items }) => {
-                self.diagnose(&number, items, sending).await
-            }
-            None => Ok(false),
+            Diagnosis::Condition { number, items } => self.diagnose(&number, items, sending).await,
         }
-    }
-
-    /// The same for several statements whose first one is about the conditions before it: the others
-    /// run behind it. `None` if that cannot be answered here.
-    pub(super) async fn diagnose_and_go_on(
-        &mut self,
-        script: &Script,
-        attributes: &[u8],
-        sql: &[u8],
-    ) -> io::Result<Option<Flow>> {
-        let Some((first, rest)) = split(script, sql) else {
-            return Ok(None);
-        };
-        let sending = Sending {
-            has_more: true,
-            ..Sending::TEXT
-        };
-        if !self.answer_diagnosis(first, sending).await? {
-            return Ok(None);
-        }
-        let mut framed = Vec::new();
-        put_query(&mut framed, attributes, rest);
-        let body = packet::payload(&framed);
-        let body = body.get(1..).unwrap_or_default();
-        Box::pin(self.query(&framed, body)).await.map(Some)
     }
 
     /// `GET DIAGNOSTICS CONDITION`.
@@ -125,12 +105,9 @@ impl Session {
     ) -> io::Result<bool> {
         let number = match number {
             ConditionNumber::Literal(number) => Some(*number),
-            ConditionNumber::Variable(_) if self.has_unread_variables() => return Ok(false),
             ConditionNumber::Variable(name) => {
-                let value = self.state.user_variables.get(&**name);
-                value
-                    .and_then(UserValue::integer)
-                    .and_then(|number| u64::try_from(number).ok())
+                let number = self.integer_in(name).await?;
+                number.and_then(|number| u64::try_from(number).ok())
             }
         };
         let index = number.and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
@@ -191,30 +168,52 @@ impl Session {
         sending: Sending,
     ) -> io::Result<bool> {
         let mut all = (*self.state.user_variables).clone();
+        let names: Vec<String> = values.iter().map(|(name, _)| name.clone()).collect();
         all.extend(values.into_iter().map(|(name, value)| (name.into(), value)));
         if !user_variable::are_carried(&all) {
             return Ok(false);
         }
         let state = self.state.with_user_variables(Arc::new(all));
         self.set_state(self.shared.states.intern(state));
-        // The connection may have values that nobody has read yet: it gets these at once.
+        // A connection may have values that nobody has read yet.
         if let Some(mut lease) = self.lease.take() {
+            lease.forget_user_variables(&names);
             let changed = lease.change_to(&self.state).await;
-            let _ = changed.map_err(io::Error::other)?;
+            let refused = changed.map_err(io::Error::other)?;
             self.lease = Some(lease);
+            if let Some(error) = refused {
+                self.client.send(&error.encode()).await?;
+                self.diagnostics.note_own(error);
+                return Ok(true);
+            }
         }
+        self.assigned.retain(|name| !names.contains(name));
         self.send_diagnosed(0, sending).await?;
         Ok(true)
     }
 
-    /// Whether the connection that the session keeps knows values of user variables that the session
-    /// does not.
-    fn has_unread_variables(&self) -> bool {
-        !self.assigned.is_empty() || self.holds.contains(Holds::USER_VARIABLE)
+    /// The value of a user variable as an integer; `None` for NULL. Where only the connection that the
+    /// session keeps may know it, that is asked.
+    async fn integer_in(&mut self, name: &str) -> io::Result<Option<i64>> {
+        let is_unread = self.holds.contains(Holds::USER_VARIABLE)
+            || self.assigned.iter().any(|assigned| assigned == name);
+        let lease = if is_unread { self.lease.take() } else { None };
+        let Some(mut lease) = lease else {
+            let value = self.state.user_variables.get(name);
+            return Ok(value.and_then(UserValue::integer));
+        };
+        let names = [name];
+        let packets = ask(&mut lease, &user_variable::question(names)).await;
+        let packets = packets.map_err(io::Error::other)?;
+        self.lease = Some(lease);
+        self.diagnostics.note_question();
+        let value = user_variable::answer(&packets, names.into_iter());
+        let value = value.as_ref().and_then(|values| values.get(name));
+        Ok(value.and_then(UserValue::integer))
     }
 
     /// How many conditions servers keep for this session.
-    fn most_conditions(&self) -> usize {
+    pub(super) fn most_conditions(&self) -> usize {
         let own = self.state.variables.get("max_error_count");
         let own = own.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
         own.unwrap_or_else(|| match self.server() {
@@ -304,12 +303,6 @@ impl Session {
         let (_, usual, longest) = known.copied().unwrap_or(UTF8MB4);
         (named.or(by_default).unwrap_or(usual), longest)
     }
-}
-
-/// The first of several statements, and the text of the others.
-pub(super) fn split<'a>(script: &Script, sql: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let range = |index: usize| script.statements.get(index).map(|one| one.range.clone());
-    Some((sql.get(range(0)?)?, sql.get(range(1)?.start..)?))
 }
 
 /// Decimals of a value that has as many as it has, as MariaDB counts.

@@ -49,7 +49,8 @@ impl Diagnostics {
         self.is_stale = false;
         self.conditions = match reply.error.is_some() || reply.warnings > 0 {
             true => Conditions::Unread {
-                count: reply.warnings,
+                // An error tells no count: that is of a result before it.
+                count: reply.error.as_ref().map_or(reply.warnings, |_| 0),
                 error: reply.error.clone(),
             },
             false => Conditions::None,
@@ -92,7 +93,7 @@ impl Diagnostics {
 
     /// Notes the server's answer to a statement that asks about conditions. To ask for one that is
     /// not there adds one.
-    pub(super) fn note_diagnosis(&mut self, reply: &Reply) {
+    pub(super) fn note_diagnosis(&mut self, reply: &Reply, most: usize) {
         if reply.warnings == 0 {
             return;
         }
@@ -104,7 +105,7 @@ impl Diagnostics {
                 };
             }
             Conditions::Unread { count, .. } => *count = count.saturating_add(reply.warnings),
-            Conditions::Read { .. } => self.note_invalid_number(usize::MAX),
+            Conditions::Read { .. } => self.note_invalid_number(most),
         }
     }
 
@@ -121,7 +122,13 @@ impl Diagnostics {
             state: *b"35000",
             message: b"Invalid condition number".to_vec(),
         };
-        self.conditions.add(condition, most);
+        self.conditions.add_error(condition, most);
+    }
+
+    /// Notes that the connection is gone that the session has kept.
+    pub(super) fn note_departure(&mut self) {
+        self.conditions.settle();
+        self.are_elsewhere = true;
     }
 
     /// Notes that the proxy asked something of its own after the statement.
@@ -133,6 +140,9 @@ impl Diagnostics {
     /// The same for a statement that leaves the conditions of the one before it, unless it has
     /// some of its own.
     pub(super) fn note_beside(&mut self, reply: &Reply, was_without_connection: bool) {
+        if self.are_elsewhere || was_without_connection {
+            self.conditions.settle();
+        }
         let before = std::mem::take(&mut self.conditions);
         let (were_elsewhere, was_stale) = (self.are_elsewhere, self.is_stale);
         self.note(reply);

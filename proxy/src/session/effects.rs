@@ -13,7 +13,7 @@ use isthmus_protocol::status::Status;
 use super::Session;
 use super::commands::mentions;
 use super::conversation::{Ended, Flow};
-use super::followup::{Followup, Told, is_upload, makes_ids, read_answer};
+use super::followup::{Followup, Told, is_upload, makes_ids, read_answer, write_followups};
 use super::opening::changes_beginning;
 use super::possessions;
 use super::stale::Staleness;
@@ -96,7 +96,8 @@ impl Session {
             }
             self.note_found_rows(plan, sql, &reply, &lease);
         } else {
-            self.diagnostics.note_diagnosis(&reply);
+            let most = self.most_conditions();
+            self.diagnostics.note_diagnosis(&reply, most);
         }
         if reply.error.is_none() && self.warns(plan) {
             self.shared.metrics.consistency.stale_reads.inc();
@@ -259,6 +260,7 @@ impl Session {
     /// The connection broke after the answer was given. What it held is lost.
     fn lose(&mut self, plan: &Plan, lease: &Lease) -> Flow {
         self.handle.set_at_rest();
+        self.diagnostics.note_departure();
         self.has_seen_elsewhere |= lease.leads_to_writer() || self.is_guest();
         let was_open = self.transaction != Transaction::None
             || !self.holds.is_empty()
@@ -287,6 +289,10 @@ impl Session {
 
     async fn ask_status(&mut self, lease: &mut Lease, reply: &mut Reply) -> Result<(), RelayError> {
         let mut out = Vec::new();
+        let is_unread = self.diagnostics.conditions.are_unread();
+        if is_unread {
+            write_followups(lease, &[Followup::Warnings], &mut out);
+        }
         packet::put(&mut out, 0, &[Command::Ping as u8]);
         lease
             .stream
@@ -294,6 +300,10 @@ impl Session {
             .await
             .map_err(RelayError::from_backend)?;
         self.last.trips += 1;
+        if is_unread {
+            let (packets, _) = read_answer(lease).await?;
+            self.note_conditions(&packets, lease);
+        }
         let pong = lease.swallow(Kind::Simple).await?;
         reply.status = pong.status;
         Ok(())
@@ -492,9 +502,15 @@ impl Session {
     pub(super) async fn rescue_warnings(&mut self, lease: &mut Lease) -> Result<(), RelayError> {
         self.last.trips += 1;
         let packets = ask(lease, &Followup::Warnings.sql()).await?;
-        let is_mariadb = lease.server.is_mariadb;
-        self.diagnostics.conditions.note_read(&packets, is_mariadb);
+        self.note_conditions(&packets, lease);
         Ok(())
+    }
+
+    /// Takes note of the answer to SHOW WARNINGS.
+    pub(super) fn note_conditions(&mut self, packets: &[u8], lease: &Lease) {
+        let most = self.most_conditions();
+        let conditions = &mut self.diagnostics.conditions;
+        conditions.note_read(packets, lease.server.is_mariadb, most);
     }
 }
 
@@ -718,7 +734,7 @@ fn released(releases: Releases) -> Holds {
 }
 
 /// Asks a question of the proxy's own; the packets of the result before its terminator.
-async fn ask(lease: &mut Lease, sql: &str) -> Result<Vec<u8>, RelayError> {
+pub(super) async fn ask(lease: &mut Lease, sql: &str) -> Result<Vec<u8>, RelayError> {
     let mut out = Vec::new();
     lease.form.put_query(&mut out, sql.as_bytes());
     lease

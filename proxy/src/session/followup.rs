@@ -271,10 +271,7 @@ impl Session {
             let (packets, status) = read_answer(lease).await?;
             told.status = status;
             match &followup {
-                Followup::Warnings => {
-                    let is_mariadb = lease.server.is_mariadb;
-                    self.diagnostics.conditions.note_read(&packets, is_mariadb);
-                }
+                Followup::Warnings => self.note_conditions(&packets, lease),
                 Followup::Position { is_mariadb } => {
                     let answer =
                         only_value(&packets).and_then(|text| std::str::from_utf8(text).ok());

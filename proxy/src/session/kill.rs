@@ -6,17 +6,15 @@ use std::sync::Arc;
 use isthmus_protocol::command::Execute;
 use isthmus_protocol::lenenc::Reader;
 use isthmus_protocol::ok::OkPacket;
-use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::status::Status;
 
 use super::Session;
 use super::conversation::Flow;
-use super::diagnosis::split;
 use super::registry::{Running, Signal};
 use crate::error::SqlError;
 use crate::pool::{self, KillScope};
 use crate::relay::Reply;
-use crate::sql::{self, Script, Victim};
+use crate::sql::{self, Victim};
 
 impl Session {
     /// COM_PROCESS_KILL.
@@ -33,11 +31,11 @@ impl Session {
         Ok(Flow::Continue)
     }
 
-    /// KILL [CONNECTION | QUERY] id, with MariaDB's HARD and SOFT.
-    pub(super) async fn kill_statement(&mut self, sql: &[u8]) -> io::Result<Flow> {
+    /// KILL [CONNECTION | QUERY] id, with MariaDB's HARD and SOFT; `has_more` says whether other answers
+    /// to the command follow. Returns whether it succeeded.
+    pub(super) async fn kill_statement(&mut self, sql: &[u8], has_more: bool) -> io::Result<bool> {
         let outcome = self.run_kill(sql, None).await;
-        self.answer_kill(outcome, false).await?;
-        Ok(Flow::Continue)
+        self.answer_kill(outcome, has_more).await
     }
 
     /// The execution of a KILL that was prepared.
@@ -50,27 +48,6 @@ impl Session {
         let outcome = self.run_kill(sql, first_number(execute, types)).await;
         self.answer_kill(outcome, false).await?;
         Ok(Flow::Continue)
-    }
-
-    /// A KILL with other statements behind it, which run if it succeeds.
-    pub(super) async fn kill_and_go_on(
-        &mut self,
-        script: &Script,
-        attributes: &[u8],
-        sql: &[u8],
-    ) -> io::Result<Flow> {
-        let Some((first, rest)) = split(script, sql) else {
-            return self.kill_statement(sql).await;
-        };
-        let outcome = self.run_kill(first, None).await;
-        if !self.answer_kill(outcome, true).await? {
-            return Ok(Flow::Continue);
-        }
-        let mut framed = Vec::new();
-        put_query(&mut framed, attributes, rest);
-        let body = isthmus_protocol::packet::payload(&framed);
-        let body = body.get(1..).unwrap_or_default();
-        Box::pin(self.query(&framed, body)).await
     }
 
     /// `parameter` is that of a prepared statement, if it is a number.

@@ -20,7 +20,10 @@ impl Session {
                 .answered_here(&planned.plan, self.started.elapsed(), None);
         }
         match planned.plan.kind {
-            Kind::Kill => self.kill_statement(sql).await,
+            Kind::Kill => {
+                self.kill_statement(sql, false).await?;
+                Ok(Flow::Continue)
+            }
             Kind::GiveToken => self.give_token().await,
             Kind::TakeToken => self.take_token(sql).await,
             Kind::Empty => {
@@ -32,7 +35,8 @@ impl Session {
                 }
                 match self.server() {
                     Some(server) if server.is_mariadb => {
-                        self.diagnostics.note_beside(&Reply::default(), true);
+                        let is_without = self.lease.is_none();
+                        self.diagnostics.note_beside(&Reply::default(), is_without);
                     }
                     _ => {
                         self.diagnostics.note(&Reply::default());

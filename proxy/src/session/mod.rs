@@ -30,6 +30,7 @@ mod prepared;
 mod registry;
 mod round_trips;
 mod run;
+mod script;
 mod sharing;
 mod show;
 mod stale;

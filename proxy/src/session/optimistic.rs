@@ -71,6 +71,7 @@ impl Session {
         }
         self.deferred.reads_ahead = false;
         if let Some(lease) = self.lease.take() {
+            self.diagnostics.note_departure();
             self.handle.set_at_rest();
             let state = self.state_to_leave(&lease);
             // Nobody waits for it: nothing on the writer depends on it.

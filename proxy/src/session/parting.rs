@@ -40,6 +40,7 @@ impl Session {
             return None;
         }
         let lease = self.lease.take()?;
+        self.diagnostics.note_departure();
         let asks_id = std::mem::take(&mut self.has_made_ids);
         let state = self.state_to_leave(&lease);
         self.parting = Some(Parting {
@@ -63,6 +64,7 @@ impl Session {
         let Some(lease) = self.lease.take() else {
             return;
         };
+        self.diagnostics.note_departure();
         self.handle.set_at_rest();
         let is_writer = lease.leads_to_writer();
         let answered = lease.reset_and_release();
@@ -119,6 +121,7 @@ impl Session {
             let state = self.state_to_leave(&lease);
             lease.roll_back_and_release(false, state);
         }
+        self.diagnostics.note_departure();
         self.handle.set_at_rest();
         if goes_on {
             self.deferred.begin_read_only();
