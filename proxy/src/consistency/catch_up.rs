@@ -22,13 +22,15 @@ pub struct CatchUps {
 }
 
 impl CatchUps {
-    /// Notes how long it took.
-    pub(super) fn note(&self, time: Duration) {
-        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        if times.len() == LENGTH {
-            times.pop_front();
+    /// Notes how long it took with each of several marks.
+    pub(super) fn note(&self, new: &[Duration]) {
+        if new.is_empty() {
+            return;
         }
-        times.push_back(nanos(time));
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.extend(new.iter().copied().map(nanos));
+        let excess = times.len().saturating_sub(LENGTH);
+        times.drain(..excess);
         let mut sorted: Vec<u64> = times.iter().copied().collect();
         sorted.sort_unstable();
         self.sorted.store(sorted.into());
@@ -109,9 +111,7 @@ mod tests {
         let catch_ups = CatchUps::default();
         assert_eq!(catch_ups.median(), None);
         assert_eq!(catch_ups.expected_rest(ms(7)), ms(7));
-        for time in [10, 20, 30, 400] {
-            catch_ups.note(ms(time));
-        }
+        catch_ups.note(&[10, 20, 30, 400].map(ms));
         for (elapsed, rest) in [(0, 115), (15, 135), (25, 190), (30, 370), (500, 500)] {
             assert_eq!(
                 catch_ups.expected_rest(ms(elapsed)),
@@ -150,9 +150,7 @@ mod tests {
         for (times, elapsed, others, trip, expected) in cases {
             let catch_ups = CatchUps::default();
             for (time, count) in times {
-                for _ in 0..*count {
-                    catch_ups.note(ms(*time));
-                }
+                catch_ups.note(&vec![ms(*time); *count]);
             }
             let wait = catch_ups.best_wait(ms(elapsed), ms(others), ms(trip));
             let is_right = wait >= ms(expected) && wait <= ms(expected) * 9 / 8;
@@ -166,10 +164,13 @@ mod tests {
     #[test]
     fn old_times_are_forgotten() {
         let catch_ups = CatchUps::default();
-        catch_ups.note(ms(9000));
+        catch_ups.note(&[ms(9000)]);
+        assert_eq!(catch_ups.expected_rest(ms(0)), ms(9000));
         for _ in 0..LENGTH {
-            catch_ups.note(ms(50));
+            catch_ups.note(&[ms(50)]);
         }
         assert_eq!(catch_ups.expected_rest(ms(0)), ms(50));
+        catch_ups.note(&[ms(70); LENGTH + 1]);
+        assert_eq!(catch_ups.expected_rest(ms(0)), ms(70));
     }
 }

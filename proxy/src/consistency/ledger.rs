@@ -59,6 +59,15 @@ struct Entry {
     is_reached: bool,
 }
 
+/// What became of a mark.
+#[derive(Debug, PartialEq, Eq)]
+enum Pushed {
+    /// It is an entry of its own.
+    Apart,
+    /// One that is not reached yet stands for it as well.
+    Joined,
+}
+
 /// Whether the writer has to be asked how far it is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NextSample {
@@ -76,6 +85,9 @@ impl Ledger {
     /// What is outstanding for longer is asked for again: the writer may have lost it, or the
     /// heartbeat that was to prove it.
     const STUCK: Duration = Duration::from_secs(1);
+    /// So far back a mark of unknown position is looked for that another one joins. The writer is
+    /// asked more often than as many marks come that it has told.
+    const NEAR: usize = 32;
     /// Marks of this time are reached together, so that it does not matter how many they are.
     const GRAIN: Duration = Duration::from_millis(1);
 
@@ -117,7 +129,7 @@ impl Ledger {
 
     /// A mark for what was acknowledged just now. The token is what stands for it.
     pub fn mark(&self, token: Token) -> Mark {
-        let position = token.0.map(Arc::new);
+        let position = token.0;
         let mut books = self.lock();
         let mark = self.now();
         let sampled = books.sampled;
@@ -126,13 +138,16 @@ impl Ledger {
             let position = position
                 .clone()
                 .filter(|position| queue.scale.is_none_or(|scale| scale == position.scale()));
-            // The others are told when the writer has answered.
-            if position.is_some() || queue.scale == Some(Scale::Moments) {
-                queue.reader.work.notify_one();
-            } else {
-                is_resolved = false;
+            let is_known = position.is_some() || queue.scale == Some(Scale::Moments);
+            // Whoever works on what it joins knows already.
+            if queue.push(mark, position, sampled) == Pushed::Joined {
+                continue;
             }
-            queue.push(mark, position, sampled);
+            // The others are told when the writer has answered.
+            match is_known {
+                true => queue.reader.work.notify_one(),
+                false => is_resolved = false,
+            }
         }
         drop(books);
         if !is_resolved {
@@ -255,10 +270,10 @@ impl Ledger {
         let number = books.promised;
         drop(books);
         self.unresolved.notify_one();
-        Token(Some(Position::Beat {
+        Token::at(Position::Beat {
             proxy: self.proxy,
             number,
-        }))
+        })
     }
 
     /// The writer had `position` at some moment after `sampled`: good for every mark before that.
@@ -304,21 +319,24 @@ impl Ledger {
             if reader.answered() != doubts {
                 return;
             }
+            let (mut told, mut asked) = (Vec::new(), Vec::new());
             // Those of which the writer has told no position do not hold up others.
             for entry in &mut queue.entries {
                 match &entry.position {
                     _ if entry.is_reached => {}
                     Some(wanted) if position.contains(wanted) => {
                         entry.is_reached = true;
-                        reader.note_catch_up(self.since(entry.first), entry.is_told);
+                        let times = if entry.is_told { &mut told } else { &mut asked };
+                        times.push(self.since(entry.first));
                     }
                     Some(_) => break,
                     None => {}
                 }
             }
+            reader.note_catch_ups(&told, &asked);
             let mut seen = None;
             while let Some(entry) = queue.entries.pop_front_if(|entry| entry.is_reached) {
-                seen = Some(entry.last);
+                seen = seen.max(Some(entry.last));
             }
             queue.publish_oldest_told();
             reader.advance(position, seen);
@@ -346,13 +364,19 @@ impl Books {
 }
 
 impl Queue {
-    /// Adds a mark. One of unknown position joins the one before, if the writer will be asked for
-    /// both together; one of a position that the writer told, if that was just before.
-    fn push(&mut self, mark: Mark, position: Option<Arc<Position>>, sampled: Option<Mark>) {
+    /// Adds a mark. One of unknown position joins the last of these, if the writer will be asked for
+    /// both together: its answer is good for those in between too. One of a position that the writer
+    /// told joins the one before, if that was just before and told too.
+    fn push(
+        &mut self,
+        mark: Mark,
+        position: Option<Arc<Position>>,
+        sampled: Option<Mark>,
+    ) -> Pushed {
         if let (Some(position), Some(back)) = (&position, self.entries.back_mut())
             && back.joins(mark, position)
         {
-            return;
+            return Pushed::Joined;
         }
         let own = own_position(self.scale, mark);
         let is_told = position.is_some();
@@ -368,15 +392,14 @@ impl Queue {
                 is_reached: false,
             });
             self.publish_oldest_told();
-            return;
+            return Pushed::Apart;
         }
         if position.is_none()
-            && let Some(back) = self.entries.back_mut()
-            && back.position.is_none()
-            && sampled.is_none_or(|sampled| back.last > sampled)
+            && let Some(unresolved) = self.unresolved()
+            && sampled.is_none_or(|sampled| unresolved.last > sampled)
         {
-            back.last = mark;
-            return;
+            unresolved.last = mark;
+            return Pushed::Joined;
         }
         self.entries.push_back(Entry {
             first: mark,
@@ -388,6 +411,13 @@ impl Queue {
         if is_told && self.reader.oldest_told().is_none() {
             self.reader.set_oldest_told(Some(mark));
         }
+        Pushed::Apart
+    }
+
+    /// The last one of unknown position, if it is near.
+    fn unresolved(&mut self) -> Option<&mut Entry> {
+        let mut near = self.entries.iter_mut().rev().take(Ledger::NEAR);
+        near.find(|entry| entry.position.is_none())
     }
 
     fn publish_oldest_told(&self) {
@@ -421,4 +451,87 @@ impl Entry {
 /// What a reader must reach where that is known without asking the writer.
 fn own_position(scale: Option<Scale>, mark: Mark) -> Option<Arc<Position>> {
     (scale == Some(Scale::Moments)).then(|| Arc::new(Position::Moment(mark)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::consistency::GtidSet;
+
+    /// A ledger, and its only reader, which has nothing to reach.
+    fn caught_up() -> (Ledger, Arc<Reader>) {
+        let text = include_str!("../../../configs/minimal.toml");
+        let config = Config::parse(text, Path::new("minimal.toml")).unwrap();
+        let endpoint = Arc::new(Endpoint::new(&config.endpoints[1]).unwrap());
+        let ledger = Ledger::new(1);
+        let reader = ledger.follow(&[endpoint]).remove(0);
+        ledger.adopt(&reader, Scale::Gtids);
+        ledger.resolve(Scale::Gtids, ledger.begin_sample(), up_to(1));
+        ledger.reached(&reader, 0, &up_to(1));
+        assert_eq!(ledger.next_sample(), NextSample::Never);
+        (ledger, reader)
+    }
+
+    fn gtids(numbers: &str) -> GtidSet {
+        let text = format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{numbers}");
+        GtidSet::parse(&text, false).unwrap()
+    }
+
+    fn up_to(number: u64) -> Position {
+        Position::Gtids(gtids(&format!("1-{number}")))
+    }
+
+    fn entries(ledger: &Ledger) -> usize {
+        ledger.lock().queues[0].entries.len()
+    }
+
+    #[test]
+    fn one_answer_is_good_for_marks_with_others_in_between() {
+        let (ledger, reader) = caught_up();
+        let seen = ledger.mark(Token::anything());
+        let token = Token::gtids(gtids("2"));
+        let written = ledger.mark(token.clone());
+        let last = ledger.mark(Token::anything());
+        assert_eq!(entries(&ledger), 2);
+        // What was seen before may be newer than what was written.
+        ledger.reached(&reader, 0, &up_to(2));
+        assert!(!reader.has_seen(seen) && !reader.has_seen(written));
+        assert!(reader.has_reached(written, Some(&token)));
+        assert_eq!(ledger.next_sample(), NextSample::Now(Scale::Gtids));
+        ledger.resolve(Scale::Gtids, ledger.begin_sample(), up_to(3));
+        ledger.reached(&reader, 0, &up_to(2));
+        assert!(!reader.has_seen(seen));
+        ledger.reached(&reader, 0, &up_to(3));
+        assert!(reader.has_seen(seen) && reader.has_seen(last));
+        assert_eq!(ledger.next_sample(), NextSample::Never);
+    }
+
+    #[test]
+    fn an_answer_is_good_for_no_mark_that_came_after_the_question() {
+        let (ledger, reader) = caught_up();
+        let before = ledger.mark(Token::anything());
+        let sampled = ledger.begin_sample();
+        let after = ledger.mark(Token::anything());
+        ledger.resolve(Scale::Gtids, sampled, up_to(2));
+        ledger.reached(&reader, 0, &up_to(2));
+        assert!(reader.has_seen(before) && !reader.has_seen(after));
+        assert_eq!(ledger.next_sample(), NextSample::Now(Scale::Gtids));
+    }
+
+    #[test]
+    fn what_the_writer_has_lost_holds_up_nothing() {
+        let (ledger, reader) = caught_up();
+        ledger.mark(Token::anything());
+        let lost = ledger.mark(Token::gtids(gtids("7")));
+        ledger.mark(Token::anything());
+        for _ in 0..2 {
+            ledger.resolve(Scale::Gtids, ledger.begin_sample(), up_to(3));
+            ledger.reached(&reader, 0, &up_to(3));
+        }
+        assert!(reader.has_seen(lost));
+        assert_eq!(entries(&ledger), 0);
+    }
 }

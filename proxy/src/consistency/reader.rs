@@ -230,13 +230,11 @@ impl Reader {
         }
     }
 
-    /// Notes how long it took to catch up with a mark, of which the writer had told the position or
-    /// not.
-    pub(super) fn note_catch_up(&self, took: Duration, is_told: bool) {
-        match is_told {
-            true => self.told_catch_ups.note(took),
-            false => self.asked_catch_ups.note(took),
-        }
+    /// Notes how long it took to catch up with marks of which the writer had told the position, and
+    /// with others.
+    pub(super) fn note_catch_ups(&self, told: &[Duration], asked: &[Duration]) {
+        self.told_catch_ups.note(told);
+        self.asked_catch_ups.note(asked);
     }
 
     pub(super) fn oldest_told(&self) -> Option<Mark> {

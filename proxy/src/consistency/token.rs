@@ -4,6 +4,7 @@
 //! MySQL, as in an answer to [`super::written_question`], and MariaDB, `h.` for a heartbeat of one
 //! proxy, `w.` for whatever was written before the token is shown. It has no space and no quote, so it fits into a string, a comment and a cookie.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::position::Position;
@@ -17,9 +18,9 @@ const LONGEST: usize = 4096;
 #[error("this is not a token of Isthmus")]
 pub struct TokenError;
 
-/// What a session must have seen.
+/// What a session must have seen. The session and the ledger share the position.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token(pub(super) Option<Position>);
+pub struct Token(pub(super) Option<Arc<Position>>);
 
 impl Token {
     /// What a server runs that tells as a token whatever can have been seen there.
@@ -46,13 +47,18 @@ impl Token {
 
     /// These transactions.
     pub fn gtids(set: GtidSet) -> Self {
-        Self(Some(Position::Gtids(set)))
+        Self::at(Position::Gtids(set))
+    }
+
+    /// What a server has that is there.
+    pub(super) fn at(position: Position) -> Self {
+        Self(Some(Arc::new(position)))
     }
 
     /// What a server runs that waits for these transactions: 0 if it has them within the time;
     /// `None` if the token stands for none of this kind of server.
     pub fn wait(&self, is_mariadb: bool, time: Duration) -> Option<String> {
-        let Some(Position::Gtids(set)) = &self.0 else {
+        let Some(Position::Gtids(set)) = self.0.as_deref() else {
             return None;
         };
         let function = match (set, is_mariadb) {
@@ -97,13 +103,13 @@ impl Token {
             }
             _ => return Err(TokenError),
         };
-        Ok(Self(position))
+        Ok(Self(position.map(Arc::new)))
     }
 }
 
 impl std::fmt::Display for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
+        match self.0.as_deref() {
             // What was written before it is shown includes these.
             None | Some(Position::Lsn(_) | Position::Moment(_)) => f.write_str("w."),
             Some(Position::Gtids(set @ GtidSet::Mysql(_))) => write!(f, "m.{}", set.to_sql()),

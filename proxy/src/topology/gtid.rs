@@ -170,7 +170,19 @@ fn is_tag(text: &str) -> bool {
 
 /// Adds an interval to sorted, separate ones and joins those that touch.
 fn insert(intervals: &mut Vec<(u64, u64)>, new: (u64, u64)) {
-    intervals.push(new);
+    // Most often it comes behind all others.
+    let is_behind = |last: &(u64, u64)| new.0 >= last.0;
+    match intervals.last_mut() {
+        Some(last) if is_behind(last) && new.0 <= last.1.saturating_add(1) => {
+            last.1 = last.1.max(new.1);
+            return;
+        }
+        last if last.as_deref().is_none_or(is_behind) => {
+            intervals.push(new);
+            return;
+        }
+        _ => intervals.push(new),
+    }
     intervals.sort_unstable();
     let mut joined: Vec<(u64, u64)> = Vec::with_capacity(intervals.len());
     for &(first, last) in intervals.iter() {
