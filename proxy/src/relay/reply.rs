@@ -141,12 +141,11 @@ impl Reply {
         self.rows = rows.unwrap_or(0);
     }
 
-    /// Whether it was one result set, and nothing else is to be said of it.
+    /// Whether it was one result set, and nothing else is to be said of it than that a transaction
+    /// is open or not.
     #[inline]
     pub fn is_plain(&self) -> bool {
-        const TELLING: Status = Status::IN_TRANS
-            .union(Status::CURSOR_EXISTS)
-            .union(Status::SESSION_STATE_CHANGED);
+        const TELLING: Status = Status::CURSOR_EXISTS.union(Status::SESSION_STATE_CHANGED);
         self.error.is_none()
             && self.is_result_set
             && self.warnings == 0
@@ -155,6 +154,12 @@ impl Reply {
             && self
                 .status
                 .is_some_and(|status| !status.intersects(TELLING))
+    }
+
+    /// Whether a transaction is open, as far as the server has said.
+    pub fn is_in_transaction(&self) -> bool {
+        let status = self.status;
+        status.is_some_and(|status| status.contains(Status::IN_TRANS))
     }
 
     /// Drops the reports of variables, but for MariaDB's `last_gtid`, which is none.

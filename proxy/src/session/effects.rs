@@ -46,10 +46,19 @@ impl Session {
         work: &Work<'_>,
     ) -> io::Result<Flow> {
         let (plan, sql) = (&*planned.plan, work.sql());
-        if plan.is_plain() && reply.is_plain() && followups.is_empty() && self.has_nothing_open() {
+        if plan.is_plain()
+            && reply.is_plain()
+            && followups.is_empty()
+            && self.stays_as_it_is(&reply)
+        {
+            let is_open = self.transaction != Transaction::None;
             self.diagnostics.note(&reply);
             self.diagnostics.note_found(reply.rows);
-            self.note_mark(plan, &reply, None, None, false, &lease);
+            if is_open {
+                self.note_transaction(plan, &reply, &lease);
+                self.note_deferred(plan, &reply);
+            }
+            self.note_mark(plan, &reply, None, None, is_open, &lease);
             self.give_back(lease);
             return Ok(Flow::Continue);
         }
@@ -181,13 +190,18 @@ impl Session {
         Flow::Continue
     }
 
-    /// Whether a statement begins and ends by itself, and no earlier one has left anything for it.
-    fn has_nothing_open(&self) -> bool {
-        self.transaction == Transaction::None
-            && self.autocommit()
-            && self.holds.is_empty()
-            && self.assigned.is_empty()
-            && !self.has_made_ids
+    /// Whether a plain read leaves the session as it was: it begins and ends by itself, and no
+    /// earlier one has left anything for it, or it is one of an open transaction, which goes on.
+    fn stays_as_it_is(&self, reply: &Reply) -> bool {
+        let is_open = self.transaction != Transaction::None;
+        let has_nothing_open = || {
+            self.autocommit()
+                && self.holds.is_empty()
+                && self.assigned.is_empty()
+                && !self.has_made_ids
+        };
+        is_open == reply.is_in_transaction()
+            && (is_open || has_nothing_open())
             && self.preparing.is_none()
             && self.cursors.is_empty()
             && self.asked_cursor.is_none()

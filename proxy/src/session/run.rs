@@ -53,7 +53,9 @@ impl Session {
         let plan = &*planned.plan;
         self.last.begin(plan);
         self.note_names(&work);
-        if self.transaction != Transaction::None || self.deferred.reads_ahead {
+        // A plain read ends nothing by being what it is.
+        let may_end = self.transaction != Transaction::None && !plan.is_plain();
+        if may_end || self.deferred.reads_ahead {
             Box::pin(self.leave_what_is_over(planned)).await;
         }
         let may_read_ahead = self.may_read_ahead(plan, &planned.hints);
