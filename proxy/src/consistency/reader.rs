@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::position::Position;
 use super::{CatchUps, Token};
+use crate::admin::metrics::BusyCounter;
 use crate::topology::Endpoint;
 
 /// The moment after which a session has written: nanoseconds on the ledger's clock, never 0.
@@ -63,9 +64,9 @@ pub struct Choice {
 #[derive(Debug, Default)]
 pub struct Guesses {
     /// All of them.
-    pub made: AtomicU64,
+    pub made: BusyCounter,
     /// Those that were wrong.
-    pub wrong: AtomicU64,
+    pub wrong: BusyCounter,
 }
 
 /// How a wait for a reader ended.

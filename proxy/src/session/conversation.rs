@@ -346,6 +346,8 @@ impl Session {
         if !Arc::ptr_eq(&current, &self.world) {
             self.world = current.clone();
             self.pools.clear();
+            // It is about a reader of the one before.
+            self.guess = None;
             self.is_removed = self.world.config.user(&self.identity.user.name).is_none();
         }
     }

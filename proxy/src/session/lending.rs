@@ -1,7 +1,6 @@
 //! Which endpoint a statement goes to, and the connection to it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Session;
@@ -38,7 +37,8 @@ pub(super) struct Seat {
 
 /// A decision between waiting for a reader and crossing the ocean.
 pub(super) struct Guess {
-    reader: Arc<Reader>,
+    /// Which of the world's readers it is about.
+    reader: usize,
     mark: Mark,
     waited: Waited,
     /// Whether the wait took longer than a trip to the writer would have.
@@ -198,7 +198,7 @@ impl Session {
     /// configuration says so and the statement could run there.
     async fn is_pinned(
         &mut self,
-        reader: usize,
+        index: usize,
         plan: &Plan,
         hints: &Hints,
         reads_ahead: bool,
@@ -206,7 +206,7 @@ impl Session {
         let Some(mark) = self.mark_to_see_for(plan) else {
             return Ok(false);
         };
-        let reader = &self.world.readers[reader];
+        let reader = &self.world.readers[index];
         if reader.has_seen(mark) {
             let mut readers = self.world.readers.iter();
             if let Some(pin) = &mut self.mark
@@ -225,39 +225,58 @@ impl Session {
             }
             return Ok(true);
         }
-        let reader = reader.clone();
-        // Boxed, so that no statement but those of pinned sessions carries the room for it.
-        Box::pin(self.has_caught_up(&reader, mark, plan))
-            .await
-            .map(|has| !has)
+        let token = self.token_for(mark);
+        let waited = match self.needs_no_wait(reader, mark, token.as_ref()) {
+            Some(waited) => {
+                self.note_waited(index, mark, waited, Duration::ZERO);
+                waited
+            }
+            // Boxed, so that no statement but those that wait carries the room for it.
+            None => Box::pin(self.catch_up(index, mark, token.as_ref(), plan)).await?,
+        };
+        Ok(waited != Waited::Reached)
     }
 
-    /// Waits for the reader as the configuration says, or lets it wait itself. Returns whether the
-    /// statement may go there.
-    async fn has_caught_up(
-        &mut self,
-        reader: &Arc<Reader>,
-        mark: Mark,
-        plan: &Plan,
-    ) -> Result<bool, Interrupted> {
-        let start = Instant::now();
-        let token = self.token_for(mark);
-        let token = token.as_ref();
+    /// What came of it where there is nothing to wait for: the reader is there already, or it is
+    /// best to go to the writer at once.
+    fn needs_no_wait(&self, reader: &Reader, mark: Mark, token: Option<&Token>) -> Option<Waited> {
         if reader.has_reached(mark, token) {
-            self.note_waited(reader, mark, Waited::Reached, start);
-            return Ok(true);
+            return Some(Waited::Reached);
         }
-        self.waits = self.waiting(reader, plan, mark, token);
-        if self.waits.is_some() {
-            return Ok(true);
+        let goes_at_once = match self.world.config.consistency.on_stale {
+            OnStale::Writer => true,
+            OnStale::Wait => false,
+            OnStale::Fastest => {
+                let trip = self.round_trip();
+                !self.has_crossed_enough(reader, mark, token)
+                    && reader.best_wait(mark, token, trip).is_none()
+            }
+        };
+        goes_at_once.then_some(Waited::NotAtAll)
+    }
+
+    /// Waits for the reader as the configuration says, or lets it wait itself.
+    async fn catch_up(
+        &mut self,
+        index: usize,
+        mark: Mark,
+        token: Option<&Token>,
+        plan: &Plan,
+    ) -> Result<Waited, Interrupted> {
+        let start = Instant::now();
+        let reader = &self.world.readers[index];
+        let waits = self.waiting(index, plan, mark, token);
+        if waits.is_some() {
+            self.waits = waits;
+            return Ok(Waited::Reached);
         }
         let waited = tokio::select! {
             biased;
             waited = self.wait_for(reader, mark, token) => waited,
             () = self.handle.interrupted() => return Err(Interrupted),
         };
-        self.note_waited(reader, mark, waited, start);
-        Ok(waited == Waited::Reached)
+        self.note_waited(index, mark, waited, start.elapsed());
+        Ok(waited)
     }
 
     /// Waits as the configuration says.
@@ -265,10 +284,7 @@ impl Session {
         let consistency = &self.world.config.consistency;
         let patience = consistency.max_wait;
         match consistency.on_stale {
-            OnStale::Writer => match reader.wait(mark, token, Duration::ZERO).await {
-                true => Waited::Reached,
-                false => Waited::NotAtAll,
-            },
+            OnStale::Writer => Waited::NotAtAll,
             OnStale::Wait => match reader.wait(mark, token, patience).await {
                 true => Waited::Reached,
                 false => Waited::TimedOut,
@@ -303,13 +319,13 @@ impl Session {
         spent > rest && rest >= self.round_trip()
     }
 
-    /// Takes note of how a wait has ended that has begun at `start`.
+    /// Takes note of how a wait for one of the world's readers has ended, and how long it took.
     pub(super) fn note_waited(
         &mut self,
-        reader: &Arc<Reader>,
+        reader: usize,
         mark: Mark,
         waited: Waited,
-        start: Instant,
+        took: Duration,
     ) {
         if self.world.config.consistency.on_stale == OnStale::Fastest {
             let trip = self.round_trip();
@@ -320,10 +336,10 @@ impl Session {
                 };
             }
             self.guess = Some(Guess {
-                reader: reader.clone(),
+                reader,
                 mark,
                 waited,
-                was_long: start.elapsed() > trip,
+                was_long: took > trip,
             });
         }
         let metrics = &self.shared.metrics.consistency;
@@ -335,7 +351,7 @@ impl Session {
         };
         if let Some(outcome) = outcome {
             metrics.waits.inc(outcome);
-            metrics.wait_seconds.observe(start.elapsed().as_secs_f64());
+            metrics.wait_seconds.observe(took.as_secs_f64());
         }
         if waited != Waited::Reached {
             metrics.stale_reads_to_writer.inc();
@@ -345,8 +361,8 @@ impl Session {
     /// What crossing the ocean costs, as it was last measured.
     pub(super) fn round_trip(&self) -> Duration {
         let writer = self.world.snapshot.writer.as_ref();
-        let sign = writer.and_then(|writer| writer.sign_of_life());
-        sign.map_or(Duration::ZERO, |sign| sign.round_trip)
+        let trip = writer.and_then(|writer| writer.round_trip());
+        trip.unwrap_or_default()
     }
 
     /// Finds out, when the answer of the writer is there, whether waiting for the reader would have
@@ -355,15 +371,17 @@ impl Session {
         let Some(guess) = self.guess.take() else {
             return;
         };
-        let guesses = &guess.reader.guesses;
-        guesses.made.fetch_add(1, Ordering::Relaxed);
+        let Some(reader) = self.world.readers.get(guess.reader) else {
+            return;
+        };
+        reader.guesses.made.inc();
         let wrong = match guess.waited {
             Waited::Reached if guess.was_long => WrongGuess::Waited,
             Waited::TimedOut | Waited::GaveUp => WrongGuess::Waited,
-            Waited::NotAtAll if guess.reader.has_seen(guess.mark) => WrongGuess::Crossed,
+            Waited::NotAtAll if reader.has_seen(guess.mark) => WrongGuess::Crossed,
             Waited::Reached | Waited::NotAtAll => return,
         };
-        guesses.wrong.fetch_add(1, Ordering::Relaxed);
+        reader.guesses.wrong.inc();
         self.shared.metrics.consistency.wrong_guesses.inc(wrong);
     }
 

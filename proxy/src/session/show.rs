@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use isthmus_protocol::column::ColumnDefinition;
 use isthmus_protocol::result_set::{Form, ResultSet, Value};
@@ -223,7 +222,6 @@ impl Session {
         let choice = reader.and_then(|reader| reader.choice());
         let catch_up = reader.and_then(|reader| reader.median_catch_up());
         let guesses = reader.map(|reader| &reader.guesses);
-        let count = |count: &AtomicU64| Value::integer(count.load(Ordering::Relaxed));
         vec![
             endpoint.name.as_str().into(),
             Value::text(endpoint.address.to_string()),
@@ -239,8 +237,8 @@ impl Session {
             choice.map(|choice| choice.source).into(),
             choice.map(|choice| choice.reason.as_str()).into(),
             catch_up.map(|time| time.as_secs_f64()).into(),
-            guesses.map_or(Value::Null, |guesses| count(&guesses.made)),
-            guesses.map_or(Value::Null, |guesses| count(&guesses.wrong)),
+            guesses.map_or(Value::Null, |guesses| Value::integer(guesses.made.get())),
+            guesses.map_or(Value::Null, |guesses| Value::integer(guesses.wrong.get())),
             endpoint
                 .behind()
                 .as_ref()

@@ -17,7 +17,7 @@ use super::followup::Followup;
 use super::prelude::skip_followups;
 use super::work::Work;
 use crate::config::{OnStale, Source, StaleReads};
-use crate::consistency::{Mark, Reader, Token, Waited};
+use crate::consistency::{Mark, Token, Waited};
 use crate::pool::{Lease, Pool, only_value};
 use crate::relay;
 use crate::routing::Transaction;
@@ -33,7 +33,8 @@ pub(super) const LEFTOVER: Duration = Duration::from_millis(20);
 
 /// What the reader of a read has to wait for first.
 pub(super) struct Waiting {
-    reader: Arc<Reader>,
+    /// Which of the world's readers that is.
+    reader: usize,
     mark: Mark,
     /// For how long at the most.
     limit: Duration,
@@ -62,17 +63,18 @@ impl Session {
     /// could wait for.
     pub(super) fn waiting(
         &self,
-        reader: &Arc<Reader>,
+        index: usize,
         plan: &Plan,
         mark: Mark,
         token: Option<&Token>,
     ) -> Option<Box<Waiting>> {
-        let sign = reader.endpoint.sign_of_life()?;
+        let reader = &self.world.readers[index];
+        let trip = reader.endpoint.round_trip()?;
         let is_by_gtids = || {
             let choice = reader.choice();
             choice.is_some_and(|choice| choice.source == Source::Gtid.as_str())
         };
-        if sign.round_trip < FAR || !plan.is_plain() || !is_by_gtids() {
+        if trip < FAR || !plan.is_plain() || !is_by_gtids() {
             return None;
         }
         let is_alone =
@@ -98,11 +100,11 @@ impl Session {
         };
         let question = token?.wait(is_mariadb, limit)?;
         Some(Box::new(Waiting {
-            reader: reader.clone(),
+            reader: index,
             mark,
             limit,
             is_estimate,
-            slack: sign.round_trip * 2 + LEFTOVER,
+            slack: trip * 2 + LEFTOVER,
             question,
             start: Instant::now(),
         }))
@@ -153,7 +155,8 @@ impl Session {
             _ if waiting.is_estimate => Waited::GaveUp,
             _ => Waited::TimedOut,
         };
-        self.note_waited(&waiting.reader, waiting.mark, waited, waiting.start);
+        let took = waiting.start.elapsed();
+        self.note_waited(waiting.reader, waiting.mark, waited, took);
         Ok(awaited)
     }
 }

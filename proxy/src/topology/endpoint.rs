@@ -164,6 +164,13 @@ impl Endpoint {
         self.sign_of_life.load_full()
     }
 
+    /// How long its last answer took. Unlike all of what it said, this counts no reference to what
+    /// all sessions share.
+    pub fn round_trip(&self) -> Option<Duration> {
+        let sign = self.sign_of_life.load();
+        sign.as_ref().map(|sign| sign.round_trip)
+    }
+
     /// Notes what it answered.
     pub fn set_sign_of_life(&self, sign: SignOfLife) {
         self.sign_of_life.store(Some(Arc::new(sign)));

@@ -106,7 +106,7 @@ pub struct ConsistencyMetrics {
     /// Sessions with a mark that no reader has reached yet.
     pub pinned_sessions: Gauge,
     /// Reads that a reader could have answered, had it not been behind.
-    pub stale_reads_to_writer: Counter,
+    pub stale_reads_to_writer: BusyCounter,
     /// Reads that a reader answered though it was behind, because the writer could not be reached.
     pub stale_reads: Counter,
     /// How waits for a reader ended.
@@ -429,7 +429,7 @@ impl ConsistencyMetrics {
             "Sessions that have written what no reader has shown to have seen yet",
             pinned_sessions.clone(),
         );
-        let stale_reads_to_writer = Counter::default();
+        let stale_reads_to_writer = BusyCounter::default();
         registry.register(
             "stale_reads_to_writer",
             "Reads sent to the writer because the reader had not seen the session's writes",
