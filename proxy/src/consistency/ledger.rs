@@ -43,6 +43,9 @@ struct Queue {
     /// By what its progress is told; `None` until that is chosen.
     scale: Option<Scale>,
     entries: VecDeque<Entry>,
+    /// So many of them at the front have a position, at the least: a reader that is far behind
+    /// leaves thousands.
+    resolved: usize,
 }
 
 /// One mark, or several of which the writer has told no position.
@@ -118,6 +121,7 @@ impl Ledger {
                     reader: Arc::new(Reader::new(endpoint.clone(), self.origin)),
                     scale: None,
                     entries: VecDeque::new(),
+                    resolved: 0,
                 };
                 queue.push(start, None, None);
                 queue
@@ -182,6 +186,7 @@ impl Ledger {
     pub fn adopt(&self, reader: &Arc<Reader>, scale: Scale) {
         self.with_queue(reader, |queue| {
             queue.scale = Some(scale);
+            queue.resolved = 0;
             for entry in &mut queue.entries {
                 let is_other = |position: &Arc<Position>| position.scale() != scale;
                 if entry.position.as_ref().is_none_or(is_other) {
@@ -217,24 +222,22 @@ impl Ledger {
     }
 
     pub(super) fn next_sample(&self) -> NextSample {
-        let books = self.lock();
+        let mut books = self.lock();
         if books.promised > books.beats {
             return NextSample::Now(Scale::Beats);
         }
-        let chosen = || {
-            let queues = books.queues.iter();
-            let scales = queues.filter_map(|queue| Some((queue.scale?, &queue.entries)));
-            scales.filter(|(scale, _)| *scale != Scale::Moments)
-        };
-        let unresolved = chosen().filter_map(|(scale, entries)| {
-            let entry = entries.iter().find(|entry| entry.position.is_none())?;
-            Some((entry.first, scale))
+        let is_asked_about = |queue: &&mut Queue| queue.scale != Some(Scale::Moments);
+        let queues = books.queues.iter_mut().filter(is_asked_about);
+        let unresolved = queues.filter_map(|queue| {
+            let first = queue.first_unresolved();
+            Some((queue.entries.get(first)?.first, queue.scale?))
         });
         if let Some((_, scale)) = unresolved.min_by_key(|(mark, _)| *mark) {
             return NextSample::Now(scale);
         }
+        let queues = books.queues.iter_mut().filter(is_asked_about);
         let outstanding =
-            chosen().filter_map(|(scale, entries)| Some((entries.front()?.first, scale)));
+            queues.filter_map(|queue| Some((queue.entries.front()?.first, queue.scale?)));
         let Some((oldest, scale)) = outstanding.min_by_key(|(mark, _)| *mark) else {
             return NextSample::Never;
         };
@@ -292,7 +295,11 @@ impl Ledger {
                 .front()
                 .and_then(|entry| entry.position.as_ref());
             let is_lost = oldest.is_some_and(|known| !position.contains(known));
-            let entries = queue.entries.iter_mut();
+            let start = match is_lost {
+                true => 0,
+                false => queue.first_unresolved(),
+            };
+            let entries = queue.entries.range_mut(start..);
             for entry in entries.take_while(|entry| entry.last <= sampled) {
                 let is_there = |known: &Arc<Position>| !is_lost || position.contains(known);
                 if !entry.position.as_ref().is_some_and(is_there) {
@@ -337,6 +344,7 @@ impl Ledger {
             let mut seen = None;
             while let Some(entry) = queue.entries.pop_front_if(|entry| entry.is_reached) {
                 seen = seen.max(Some(entry.last));
+                queue.resolved = queue.resolved.saturating_sub(1);
             }
             queue.publish_oldest_told();
             reader.advance(position, seen);
@@ -384,6 +392,7 @@ impl Queue {
         if self.entries.len() >= Ledger::LIMIT {
             let first = self.entries.front().map_or(mark, |entry| entry.first);
             self.entries.clear();
+            self.resolved = 0;
             self.entries.push_back(Entry {
                 first,
                 last: mark,
@@ -412,6 +421,14 @@ impl Queue {
             self.reader.set_oldest_told(Some(mark));
         }
         Pushed::Apart
+    }
+
+    /// Where the first one of unknown position is; behind the last one if there is none.
+    fn first_unresolved(&mut self) -> usize {
+        let rest = self.entries.range(self.resolved..);
+        let known = rest.take_while(|entry| entry.position.is_some());
+        self.resolved += known.count();
+        self.resolved
     }
 
     /// The last one of unknown position, if it is near.
@@ -519,6 +536,24 @@ mod tests {
         ledger.reached(&reader, 0, &up_to(2));
         assert!(reader.has_seen(before) && !reader.has_seen(after));
         assert_eq!(ledger.next_sample(), NextSample::Now(Scale::Gtids));
+    }
+
+    #[test]
+    fn what_has_a_position_stays_so_however_far_behind_the_reader_is() {
+        let (ledger, reader) = caught_up();
+        for number in 2..6 {
+            let seen = ledger.mark(Token::anything());
+            assert_eq!(ledger.next_sample(), NextSample::Now(Scale::Gtids));
+            ledger.resolve(Scale::Gtids, ledger.begin_sample(), up_to(number));
+            assert_ne!(ledger.next_sample(), NextSample::Now(Scale::Gtids));
+            // It has reached the one before.
+            ledger.reached(&reader, 0, &up_to(number - 1));
+            assert!(!reader.has_seen(seen));
+            assert_eq!(entries(&ledger), 1);
+        }
+        // Those of another scale are asked for anew.
+        ledger.adopt(&reader, Scale::Beats);
+        assert_eq!(ledger.next_sample(), NextSample::Now(Scale::Beats));
     }
 
     #[test]
