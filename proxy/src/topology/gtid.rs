@@ -41,11 +41,10 @@ impl GtidSet {
             .filter(|source| !source.is_empty())
         {
             let mut parts = source.split(':').map(str::trim);
-            let uuid = parts.next().unwrap_or_default().to_ascii_lowercase();
-            if !is_uuid(&uuid) {
+            let mut key = parts.next().unwrap_or_default().to_ascii_lowercase();
+            if !is_uuid(&key) {
                 return Err(wrong());
             }
-            let mut key = uuid.clone();
             for part in parts {
                 if part.starts_with(|c: char| c.is_ascii_digit()) {
                     let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -54,13 +53,15 @@ impl GtidSet {
                     if first == 0 || last < first {
                         return Err(wrong());
                     }
-                    insert(set.entry(key.clone()).or_default(), (first, last));
+                    add(&mut set, &key, &[(first, last)]);
                 } else {
                     let tag = part.to_ascii_lowercase();
                     if !is_tag(&tag) {
                         return Err(wrong());
                     }
-                    key = format!("{uuid}:{tag}");
+                    key.truncate(UUID_LEN);
+                    key.push(':');
+                    key.push_str(&tag);
                 }
             }
         }
@@ -111,8 +112,7 @@ impl GtidSet {
         match (self, other) {
             (Self::Mysql(own), Self::Mysql(other)) => {
                 for (key, intervals) in other {
-                    let own = own.entry(key.clone()).or_default();
-                    intervals.iter().for_each(|new| insert(own, *new));
+                    add(own, key, intervals);
                 }
             }
             (Self::Mariadb(own), Self::Mariadb(other)) => {
@@ -149,9 +149,11 @@ impl GtidSet {
     }
 }
 
+const UUID_LEN: usize = 36;
+
 /// Sets come from clients too, in tokens, and go to servers inside quotes.
 fn is_uuid(text: &str) -> bool {
-    text.len() == 36
+    text.len() == UUID_LEN
         && text
             .bytes()
             .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
@@ -166,6 +168,16 @@ fn is_tag(text: &str) -> bool {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     starts && is_word && text.len() <= LONGEST_TAG
+}
+
+/// Adds intervals of one source.
+fn add(set: &mut BTreeMap<String, Vec<(u64, u64)>>, source: &str, new: &[(u64, u64)]) {
+    match set.get_mut(source) {
+        Some(own) => new.iter().for_each(|new| insert(own, *new)),
+        None => {
+            set.insert(source.to_owned(), new.to_vec());
+        }
+    }
 }
 
 /// Adds an interval to sorted, separate ones and joins those that touch.
