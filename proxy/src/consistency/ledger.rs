@@ -88,8 +88,8 @@ impl Ledger {
     /// What is outstanding for longer is asked for again: the writer may have lost it, or the
     /// heartbeat that was to prove it.
     const STUCK: Duration = Duration::from_secs(1);
-    /// So far back a mark of unknown position is looked for that another one joins. The writer is
-    /// asked more often than as many marks come that it has told.
+    /// So far back a mark of unknown position is looked for that another one joins: a writer nearby
+    /// is asked again before as many come that it has told, and nobody waits long for the lock.
     const NEAR: usize = 32;
     /// Marks of this time are reached together, so that it does not matter how many they are.
     const GRAIN: Duration = Duration::from_millis(1);
