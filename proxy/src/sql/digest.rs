@@ -403,7 +403,7 @@ impl NormalForm {
         let row_default = lower == b"default"
             && matches!(self.rows, Rows::Within { .. })
             && matches!(self.previous, Previous::Open | Previous::Comma)
-            && lexer.next_byte() != b'(';
+            && !lexer.is_before_parenthesis();
         match class {
             _ if row_default => self.literal(tag::LITERAL),
             Some(Class::Literal) if !self.exact && self.previous != Previous::WantsName => {
@@ -424,7 +424,7 @@ impl NormalForm {
                 self.previous,
                 Previous::WantsOperand | Previous::Open | Previous::Comma | Previous::In
             )
-            && lexer.next_byte() == b'('
+            && lexer.is_before_parenthesis()
     }
 
     fn keyword(&mut self, lower: &[u8], class: Class) {

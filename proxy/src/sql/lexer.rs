@@ -167,8 +167,21 @@ impl<'a> Lexer<'a> {
         (self.comment_opens, self.comment_ends)
     }
 
+    /// True if an opening parenthesis comes next, white space and comments aside.
+    pub(super) fn is_before_parenthesis(&self) -> bool {
+        match self.next_byte() {
+            b'(' => true,
+            b'/' | b'-' | b'#' => {
+                let mut rest = *self;
+                let next = rest.find(|token| token.kind != TokenKind::Hint);
+                next.is_some_and(|token| token.kind == TokenKind::Open)
+            }
+            _ => false,
+        }
+    }
+
     /// The byte that comes next, white space aside.
-    pub(super) fn next_byte(&self) -> u8 {
+    fn next_byte(&self) -> u8 {
         self.sql
             .get(self.position..)
             .unwrap_or_default()

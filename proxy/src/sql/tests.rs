@@ -938,6 +938,12 @@ fn digests_ignore_what_does_not_matter() {
     let digest = |sql: &str| first(sql).digest;
     let same: &[&[&str]] = &[
         &[
+            "SELECT MINE(1)",
+            "SELECT mine (1)",
+            "SELECT Mine /* of mine */ (1)",
+            "SELECT MINE -- of mine\n(1)",
+        ],
+        &[
             "SELECT 1",
             "select  2",
             "SELECT/**/'x'",
