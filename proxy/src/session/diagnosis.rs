@@ -181,6 +181,7 @@ impl Session {
             let changed = lease.change_to(&self.state).await;
             let refused = changed.map_err(io::Error::other)?;
             self.lease = Some(lease);
+            self.diagnostics.note_question();
             if let Some(error) = refused {
                 self.client.send(&error.encode()).await?;
                 self.diagnostics.note_own(error);
