@@ -1,7 +1,7 @@
 //! What the previous statement left for the next one to ask about.
 //!
-//! While the session keeps its connection, the server answers such questions itself. Otherwise
-//! the connection is gone, and what it would have said is kept here.
+//! While the session keeps its connection, the server answers such questions itself. Where the
+//! connection is gone, or has been asked something else since, what it would have said is kept here.
 
 use super::conditions::{Condition, Conditions, Level};
 use crate::relay::{Reply, ServerError};
