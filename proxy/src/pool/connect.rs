@@ -141,7 +141,7 @@ pub(super) async fn connect(
     .encode(&mut payload)?;
     dialogue.send(&payload).await.map_err(io_error)?;
     authenticate(&mut dialogue, plugin, password, greeting.nonce, io_error).await?;
-    let mut stream = dialogue.stream;
+    let mut stream = dialogue.stream.to_server();
     if let Some(algorithm) = compression {
         stream = stream.compressed(Compression::of_server(algorithm), Some(meter));
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bitflags::bitflags;
 use isthmus_protocol::error::ProtocolError;
-use isthmus_protocol::ok::OkPacket;
+use isthmus_protocol::ok::{EofPacket, OkPacket};
 use isthmus_protocol::packet::{self, HEADER_LEN};
 use isthmus_protocol::prepared::PrepareOk;
 use isthmus_protocol::response::{Kind, Piece, Response};
 use isthmus_protocol::status::Status;
 
+use super::stream::COPIED;
 use super::upload::upload;
 use super::{Client, Reply, ServerError, Stream, liveness};
 
@@ -131,6 +132,7 @@ pub async fn forward(
         reply: Reply::default(),
         out: Vec::new(),
         ready: 0,
+        left_over: 0,
         rows_before: 0,
         results: 0,
         metadata_eof: None,
@@ -232,6 +234,8 @@ struct Forwarding<'a> {
     out: Vec<u8>,
     /// So many bytes at the front of the backend's buffer go to the client as they are.
     ready: usize,
+    /// So many behind those do not, and are the last of the response.
+    left_over: usize,
     /// Rows of the result sets before this one.
     rows_before: u64,
     /// Results that are over.
@@ -324,16 +328,16 @@ impl Forwarding<'_> {
             }
         } else {
             self.untouched = false;
-            self.gather(backend);
             client
                 .stream
-                .write_all(&self.out)
+                .forward_behind(&mut self.out, backend, self.ready)
                 .await
                 .map_err(RelayError::Client)?;
             self.out.clear();
             self.metadata_eof = None;
         }
         self.ready = 0;
+        backend.consume(std::mem::take(&mut self.left_over));
         Ok(())
     }
 
@@ -341,8 +345,9 @@ impl Forwarding<'_> {
     fn gather(&mut self, backend: &mut Stream) {
         let buffered = backend.buffered();
         if self.out.is_empty() {
-            // Most often the whole answer is there, and all of it will come here.
-            self.out.reserve(buffered.len() + ROOM_FOR_EOFS);
+            // Most often the whole answer is there, and all of it will come here if it is short.
+            let coming = buffered.len().min(self.ready + COPIED);
+            self.out.reserve(coming + ROOM_FOR_EOFS);
         }
         self.out
             .extend_from_slice(buffered.get(..self.ready).unwrap_or_default());
@@ -399,6 +404,11 @@ impl Forwarding<'_> {
         }
         let mut ok = ok;
         ok.warnings = ok.warnings.saturating_add(u16::from(adds_warning));
+        if is_eof && !client.deprecates_eof() && self.response.is_over() {
+            let eof = EofPacket::from(ok);
+            self.end_rows(backend, eof, sequence, len);
+            return Ok(());
+        }
         self.out.extend_from_slice(ready);
         let has_own_tracking = self.options.has_own_tracking;
         client.translate_ok(
@@ -412,6 +422,20 @@ impl Forwarding<'_> {
         backend.consume(self.ready + len);
         self.ready = 0;
         Ok(())
+    }
+
+    /// Puts the EOF that a client expects in the place of the OK at the end of all rows. It is
+    /// shorter, and nothing follows, so the rows stay where they are.
+    fn end_rows(&mut self, backend: &mut Stream, eof: EofPacket, sequence: u8, len: usize) {
+        let before = self.out.len();
+        packet::put_with(&mut self.out, sequence, |out| eof.encode(out));
+        let eof = self.out.get(before..).unwrap_or_default();
+        if let Some(place) = backend.buffered().get_mut(self.ready..self.ready + eof.len()) {
+            place.copy_from_slice(eof);
+        }
+        self.ready += eof.len();
+        self.left_over = len - eof.len();
+        self.out.truncate(before);
     }
 
     /// Puts another error in the place of the server's.

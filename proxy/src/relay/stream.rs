@@ -2,7 +2,7 @@
 //! bytes that came from it and are not consumed yet.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use isthmus_protocol::compression::Compression;
 use isthmus_protocol::packet::{self, Header};
-use tokio::io::{AsyncReadExt, Interest, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -23,9 +23,11 @@ use super::socket::Socket;
 pub(super) const READ_SIZE: usize = 16 * 1024;
 /// Where reads keep filling the buffer, it grows to this: fewer system calls per byte.
 const LARGE_READ_SIZE: usize = 128 * 1024;
-/// A connection at rest keeps a buffer of this size, so that short commands and answers need no new
-/// one.
+/// A client's connection at rest keeps a buffer of this size, so that short commands need no new one.
+/// One to a server, of which there are fewer, keeps one for whole answers.
 const KEPT_SIZE: usize = 512;
+/// What is shorter is copied behind what goes in front of it, instead of being sent from its place.
+pub(super) const COPIED: usize = 1024;
 
 enum Transport {
     Bare(Socket),
@@ -33,11 +35,12 @@ enum Transport {
 }
 
 /// A connection with its read buffer. At rest (nothing read that is not consumed) a buffer that is
-/// not small is freed, so that an idle connection costs little more than its socket.
+/// larger than is kept is freed, so that an idle connection costs little more than its socket.
 pub struct Stream {
     transport: Transport,
     buffer: BytesMut,
     read_size: usize,
+    kept_size: usize,
 }
 
 impl Stream {
@@ -57,6 +60,15 @@ impl Stream {
             transport: Transport::Bare(socket),
             buffer: BytesMut::new(),
             read_size: READ_SIZE,
+            kept_size: KEPT_SIZE,
+        }
+    }
+
+    /// The same connection as one to a server.
+    pub fn to_server(self) -> Self {
+        Self {
+            kept_size: READ_SIZE,
+            ..self
         }
     }
 
@@ -152,7 +164,7 @@ impl Stream {
     pub fn rest(&mut self) {
         if self.buffer.is_empty() {
             // Makes the capacity whole again, of which what was consumed took its part.
-            if !self.buffer.try_reclaim(KEPT_SIZE) || self.buffer.capacity() > KEPT_SIZE {
+            if !self.buffer.try_reclaim(self.kept_size) || self.buffer.capacity() > self.kept_size {
                 self.buffer = BytesMut::new();
             }
             self.read_size = READ_SIZE;
@@ -172,19 +184,20 @@ impl Stream {
     pub async fn fill(&mut self) -> io::Result<()> {
         let buffer = &mut self.buffer;
         let n = match &mut self.transport {
-            Transport::Bare(socket) if self.read_size == READ_SIZE => {
-                let n = read_a_little(socket, buffer).await?;
-                if n == READ_SIZE {
+            Transport::Bare(socket) => {
+                let n = if self.read_size == READ_SIZE && self.kept_size < READ_SIZE {
+                    read_a_little(socket, buffer).await?
+                } else {
+                    buffer.reserve(self.read_size);
+                    match socket {
+                        Socket::Plain(tcp) => tcp.read_buf(buffer).await?,
+                        Socket::Tls(tls) => tls.read_buf(buffer).await?,
+                    }
+                };
+                if n >= READ_SIZE {
                     self.read_size = LARGE_READ_SIZE;
                 }
                 n
-            }
-            Transport::Bare(socket) => {
-                buffer.reserve(self.read_size);
-                match socket {
-                    Socket::Plain(tcp) => tcp.read_buf(buffer).await?,
-                    Socket::Tls(tls) => tls.read_buf(buffer).await?,
-                }
             }
             Transport::Compressed(compressed) => {
                 return poll_fn(|context| compressed.poll_fill(context, buffer)).await;
@@ -256,6 +269,27 @@ impl Stream {
         Ok(())
     }
 
+    /// Sends `front`, and behind it the first `n` buffered bytes of `other`, which are consumed there.
+    pub async fn forward_behind(
+        &mut self,
+        front: &mut Vec<u8>,
+        other: &mut Stream,
+        n: usize,
+    ) -> io::Result<()> {
+        let bytes = other.buffer.get(..n).unwrap_or_default();
+        match &mut self.transport {
+            Transport::Bare(Socket::Plain(tcp)) if bytes.len() >= COPIED => {
+                write_both(tcp, front, bytes).await?;
+            }
+            _ => {
+                front.extend_from_slice(bytes);
+                self.write_all(front).await?;
+            }
+        }
+        other.buffer.advance(n);
+        Ok(())
+    }
+
     /// Whether a connection at rest has been closed by its peer, or has sent something that nobody
     /// asked for. Costs a system call only when the socket was reported readable.
     pub fn is_spent(&mut self) -> bool {
@@ -312,6 +346,20 @@ impl Stream {
     pub async fn shutdown(&mut self) {
         let _ = self.socket_mut().shutdown().await;
     }
+}
+
+/// Sends both, one behind the other, without making one of them.
+async fn write_both(tcp: &mut TcpStream, front: &[u8], back: &[u8]) -> io::Result<()> {
+    let mut slices = [IoSlice::new(front), IoSlice::new(back)];
+    let mut left = &mut slices[..];
+    while !left.is_empty() {
+        let n = tcp.write_vectored(left).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        IoSlice::advance_slices(&mut left, n);
+    }
+    Ok(())
 }
 
 /// Reads by way of the stack: most commands and answers are short, and a buffer of their own
