@@ -229,7 +229,7 @@ impl Session {
             config.role.as_str().into(),
             Value::integer(endpoint.is_up() && endpoint.server().is_some()),
             seen.map_or(Value::Null, |seen| Value::integer(seen.read_only)),
-            seen.map(|seen| seen.round_trip.as_secs_f64()).into(),
+            endpoint.round_trip().map(|trip| trip.as_secs_f64()).into(),
             lag.into(),
             seen.and_then(|seen| seen.position.as_deref()).into(),
             Value::integer(usage.open),

@@ -8,6 +8,7 @@ use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
 use tokio::sync::{Mutex, Notify};
 
+use super::distance::Distance;
 use super::{QueryError, Server, query};
 use crate::config::{self, Address, Compression, Credentials, ServerTls};
 use crate::tls::{self, TlsError};
@@ -34,6 +35,7 @@ pub struct Endpoint {
     behind: ArcSwapOption<String>,
     doubted: Notify,
     sign_of_life: ArcSwapOption<SignOfLife>,
+    distance: Distance,
 }
 
 /// What one look at an endpoint tells: whether it can be reached, and how many doubts there were
@@ -70,8 +72,6 @@ pub struct SignOfLife {
     pub read_only: bool,
     /// The GTIDs that it has applied; `None` if it has none.
     pub position: Option<String>,
-    /// How long the answer took.
-    pub round_trip: Duration,
 }
 
 impl Endpoint {
@@ -93,6 +93,7 @@ impl Endpoint {
             behind: ArcSwapOption::empty(),
             doubted: Notify::new(),
             sign_of_life: ArcSwapOption::empty(),
+            distance: Distance::unknown(),
         })
     }
 
@@ -120,6 +121,7 @@ impl Endpoint {
             self.standing.fetch_or(Standing::UP, Ordering::AcqRel)
         } else {
             self.doubt();
+            self.distance.forget();
             self.standing.fetch_and(!Standing::UP, Ordering::AcqRel)
         };
         Standing(old).is_up() != up
@@ -164,11 +166,15 @@ impl Endpoint {
         self.sign_of_life.load_full()
     }
 
-    /// How long its last answer took. Unlike all of what it said, this counts no reference to what
-    /// all sessions share.
+    /// How long a question to it and the answer take: the quickest of the last four that the monitor
+    /// has asked. `None` if it has not answered since it was found to be down.
     pub fn round_trip(&self) -> Option<Duration> {
-        let sign = self.sign_of_life.load();
-        sign.as_ref().map(|sign| sign.round_trip)
+        self.distance.round_trip()
+    }
+
+    /// Notes how long an answer took.
+    pub fn note_answer(&self, took: Duration) {
+        self.distance.note(took);
     }
 
     /// Notes what it answered.

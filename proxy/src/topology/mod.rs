@@ -3,6 +3,7 @@
 //! The rest of the proxy sees a [`Snapshot`], made anew when something changes and never changed
 //! itself.
 
+mod distance;
 mod endpoint;
 mod gtid;
 mod lag;

@@ -105,7 +105,7 @@ async fn ask(watch: &Watch, connection: &mut Conn) -> Result<SignOfLife, QueryEr
     };
     let start = Instant::now();
     let answer: Option<(bool, String)> = connection.query_first(question).await?;
-    let round_trip = start.elapsed();
+    watch.endpoint.note_answer(start.elapsed());
     let (read_only, position) = answer.unwrap_or_default();
     // MySQL breaks the line after each server's GTIDs.
     let position = Some(position.replace('\n', "")).filter(|position| !position.is_empty());
@@ -126,7 +126,6 @@ async fn ask(watch: &Watch, connection: &mut Conn) -> Result<SignOfLife, QueryEr
     Ok(SignOfLife {
         read_only,
         position,
-        round_trip,
     })
 }
 
