@@ -29,7 +29,7 @@ use super::unseen::Suspects;
 use super::waiting::Waiting;
 use super::{Identity, Shared, World, identity};
 use crate::admin::metrics::{ErrorSource, Held};
-use crate::config::Scope;
+use crate::config::{Scope, StaleReads};
 use crate::consistency::{GtidSet, Mark, Token};
 use crate::error::SqlError;
 use crate::pool::{Lease, Pool, State, Variables};
@@ -81,6 +81,8 @@ pub struct Session {
     pub(super) identity: Identity,
     /// Whether the user left the configuration.
     is_removed: bool,
+    /// What the configuration says of old states that the user may read.
+    pub(super) stale_reads: StaleReads,
     pub(super) handle: Arc<Handle>,
     /// What the session's next backend connection must be brought to.
     pub(super) state: Arc<State>,
@@ -169,18 +171,18 @@ impl Session {
     ) -> Self {
         let world = shared.world.load_full();
         let server = world.snapshot.all().find_map(|endpoint| endpoint.server());
-        let is_removed = world.config.user(&identity.user.name).is_none();
         let state = identity.initial_state(&world.snapshot, &shared.states);
         client.tracking = identity::tracking(server.as_deref());
         let sharing = Sharing::new(shared.marks.user(&identity.user.name));
         handle.set_user(&identity.user.name);
         handle.set_schema(None);
         handle.set_idle_limit(None);
-        Self {
+        let mut session = Self {
             shared,
             world,
             client,
-            is_removed,
+            is_removed: false,
+            stale_reads: StaleReads::Never,
             identity,
             handle,
             state,
@@ -228,7 +230,16 @@ impl Session {
             asked_cursor: None,
             preparing: None,
             prepared: None,
-        }
+        };
+        session.note_user();
+        session
+    }
+
+    /// Takes note of what the configuration says of the user.
+    fn note_user(&mut self) {
+        let user = self.world.config.user(&self.identity.user.name);
+        self.is_removed = user.is_none();
+        self.stale_reads = user.map_or(StaleReads::Never, |user| user.stale_reads);
     }
 
     /// The same session with everything that follows in compressed packets.
@@ -348,7 +359,7 @@ impl Session {
             self.pools.clear();
             // It is about a reader of the one before.
             self.guess = None;
-            self.is_removed = self.world.config.user(&self.identity.user.name).is_none();
+            self.note_user();
         }
     }
 

@@ -40,8 +40,8 @@ impl Session {
         plan: &Plan,
         hints: &Hints,
     ) -> Option<Destination> {
-        let user = self.world.config.user(&self.identity.user.name)?;
-        if user.stale_reads != StaleReads::WhenWriterIsDown || self.transaction != Transaction::None
+        if self.stale_reads != StaleReads::WhenWriterIsDown
+            || self.transaction != Transaction::None
         {
             return None;
         }

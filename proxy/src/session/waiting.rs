@@ -79,8 +79,7 @@ impl Session {
         }
         let is_alone =
             self.transaction == Transaction::None && self.autocommit() && self.holds.is_empty();
-        let user = self.world.config.user(&self.identity.user.name)?;
-        if user.stale_reads != StaleReads::Never
+        if self.stale_reads != StaleReads::Never
             || !is_alone
             || !self.has_room_for_waits(&reader.endpoint)
         {
