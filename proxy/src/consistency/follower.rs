@@ -20,9 +20,12 @@ const WAIT_SECONDS: f64 = 0.5;
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 /// The pauses between two looks at how far the reader is.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
-/// The pause where the writer is so near that nobody waits for the reader: to ask more often would
-/// cost both more than it saves.
-const UNHURRIED: Duration = Duration::from_millis(4);
+/// A writer that answers within this time is so near that reads go there instead of waiting, even where
+/// most of it is what a busy server takes.
+const NEAR: Duration = Duration::from_millis(5);
+/// The pauses there: to ask more often would cost the reader and the proxy more than it saves. The
+/// longer one is cut short when somebody waits all the same.
+const UNHURRIED: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(16));
 
 /// Advances the reader's instant until the task is aborted. Whatever fails makes it stand still:
 /// sessions that have written then read from the writer.
@@ -242,17 +245,19 @@ impl Follower {
         let executed = executed.map_err(|error| mysql_async::Error::Other(Box::new(error)))?;
         let position = Position::Gtids(executed);
         self.ledger.reached(&self.reader, doubts, &position);
-        // Where many write, one question answers for several.
-        tokio::time::sleep(self.pause()).await;
+        self.pause().await;
         Ok(())
     }
 
-    fn pause(&self) -> Duration {
-        let sign = self.writer.sign_of_life();
-        match sign.is_some_and(|sign| sign.round_trip < PAUSES.0) {
-            true => UNHURRIED,
-            false => PAUSES.0,
+    /// Where many write, one question answers for several.
+    async fn pause(&self) {
+        let trip = self.writer.round_trip();
+        if trip.is_none_or(|trip| trip >= NEAR) {
+            return tokio::time::sleep(PAUSES.0).await;
         }
+        tokio::time::sleep(UNHURRIED.0).await;
+        let waited_for = self.reader.waited_for.notified();
+        let _ = tokio::time::timeout(UNHURRIED.1, waited_for).await;
     }
 
     /// Looks how far the reader is until it is there. A doubt ends that.

@@ -47,6 +47,8 @@ pub struct Reader {
     fixed_lag: AtomicU64,
     choice: OnceLock<Choice>,
     advanced: Notify,
+    /// Somebody waits for it to advance.
+    pub(super) waited_for: Notify,
     pub(super) work: Notify,
 }
 
@@ -101,6 +103,7 @@ impl Reader {
             fixed_lag: AtomicU64::new(NO_PROMISE),
             choice: OnceLock::new(),
             advanced: Notify::new(),
+            waited_for: Notify::new(),
             work: Notify::new(),
         }
     }
@@ -176,6 +179,7 @@ impl Reader {
                 if self.has_reached(mark, token) {
                     return;
                 }
+                self.waited_for.notify_one();
                 advanced.await;
             }
         };
