@@ -325,9 +325,9 @@ impl Session {
 
     fn note_transaction(&mut self, plan: &Plan, reply: &Reply, lease: &Lease) {
         if let Some(status) = reply.status {
-            self.client
-                .status
-                .set(Status::IN_TRANS, status.contains(Status::IN_TRANS));
+            // An error, which has no flags, may be all that the client was told.
+            const OPEN: Status = Status::IN_TRANS.union(Status::IN_TRANS_READONLY);
+            self.client.status = (self.client.status - OPEN) | (status & OPEN);
             let is_reader = !lease.leads_to_writer();
             self.transaction = if !status.contains(Status::IN_TRANS) {
                 Transaction::None

@@ -29,6 +29,15 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
     let query = |text: &str| Step::Query(text.into());
     vec![
         (
+            "an error that ends a read-only transaction leaves no flag of it",
+            script(vec![
+                query("SET SESSION TRANSACTION READ ONLY"),
+                query("BEGIN"),
+                query("DROP TABLE IF EXISTS missing, missing_too"),
+                Step::Ping,
+            ]),
+        ),
+        (
             "GET DIAGNOSTICS tells all of the statement before, whose connection is gone",
             script(queries(&[
                 "INSERT INTO t (b) VALUES ('one'), ('two')",
