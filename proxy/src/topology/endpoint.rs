@@ -121,7 +121,6 @@ impl Endpoint {
             self.standing.fetch_or(Standing::UP, Ordering::AcqRel)
         } else {
             self.doubt();
-            self.distance.forget();
             self.standing.fetch_and(!Standing::UP, Ordering::AcqRel)
         };
         Standing(old).is_up() != up
@@ -167,7 +166,7 @@ impl Endpoint {
     }
 
     /// How long a question to it and the answer take: the quickest of the last four that the monitor
-    /// has asked. `None` if it has not answered since it was found to be down.
+    /// has asked. `None` if it was never reached.
     pub fn round_trip(&self) -> Option<Duration> {
         self.distance.round_trip()
     }
