@@ -430,7 +430,10 @@ impl Forwarding<'_> {
         let before = self.out.len();
         packet::put_with(&mut self.out, sequence, |out| eof.encode(out));
         let eof = self.out.get(before..).unwrap_or_default();
-        if let Some(place) = backend.buffered().get_mut(self.ready..self.ready + eof.len()) {
+        if let Some(place) = backend
+            .buffered()
+            .get_mut(self.ready..self.ready + eof.len())
+        {
             place.copy_from_slice(eof);
         }
         self.ready += eof.len();

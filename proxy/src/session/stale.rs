@@ -40,8 +40,7 @@ impl Session {
         plan: &Plan,
         hints: &Hints,
     ) -> Option<Destination> {
-        if self.stale_reads != StaleReads::WhenWriterIsDown
-            || self.transaction != Transaction::None
+        if self.stale_reads != StaleReads::WhenWriterIsDown || self.transaction != Transaction::None
         {
             return None;
         }
