@@ -4,7 +4,7 @@
 use isthmus_lab::Flavor;
 use isthmus_protocol::column::ColumnDefinition;
 use isthmus_protocol::error_packet::ErrPacket;
-use isthmus_protocol::lenenc::put_int;
+use isthmus_protocol::lenenc::{Reader, put_int};
 use isthmus_protocol::ok::{EofPacket, OkPacket};
 use isthmus_protocol::session_track::{Change, changes, put_change};
 use isthmus_protocol::status::Status;
@@ -91,7 +91,8 @@ pub(crate) const KNOWN: &[Known] = &[
         hide: changes_of_columns,
     },
     Known {
-        reason: "MariaDB reserves ids for an INSERT … SELECT on the writer, and a reader knows only of those that were used.",
+        reason: "What was rolled back has used ids on the writer, and MariaDB reserves some there for an INSERT … SELECT: a \
+                 reader knows only of those in what was committed.",
         hide: next_ids,
     },
     Known {
@@ -154,13 +155,13 @@ fn next_ids(question: Question<'_>, answer: &mut Answer) {
         let at = payload
             .windows(BEFORE.len())
             .position(|part| part == BEFORE);
-        if let Some(start) = at.map(|at| at + BEFORE.len()) {
-            let rest = payload.split_off(start);
-            payload.extend(rest.into_iter().skip_while(u8::is_ascii_digit));
-            // With the number, the length before the text may differ.
-            let text = payload.iter().position(|byte| *byte == b'C');
-            payload.drain(..text.unwrap_or_default());
+        if let Some(start) = at {
+            let number = payload.split_off(start).split_off(BEFORE.len());
+            payload.extend(number.into_iter().skip_while(u8::is_ascii_digit));
         }
+        // With the number, the length before the text differs.
+        let text = payload.iter().position(|byte| *byte == b'C');
+        payload.drain(..text.unwrap_or_default());
     }
 }
 
@@ -398,16 +399,15 @@ fn types_of_parameters(question: Question<'_>, answer: &mut Answer) {
     }
 }
 
-fn types_of_user_variables(_: Question<'_>, answer: &mut Answer) {
+fn types_of_user_variables(question: Question<'_>, answer: &mut Answer) {
     const STRINGS: [u8; 3] = [0xFA, 0xFB, ColumnDefinition::VAR_STRING];
-    const NULL: u8 = 0xFB;
-    let is_null = |payload: &mut Vec<u8>| payload.iter().all(|byte| *byte == NULL);
-    let are_null = answer.payloads(What::Row).all(is_null);
-    for payload in answer.payloads(What::Definition) {
+    let are_null = columns_of_null(question, answer);
+    for (index, payload) in answer.payloads(What::Definition).enumerate() {
+        let is_null = are_null.get(index).copied().unwrap_or_default();
         if let Ok(mut column) = ColumnDefinition::parse(payload)
             && column.name.starts_with(b"@")
             && !column.name.starts_with(b"@@")
-            && (are_null || STRINGS.contains(&column.kind))
+            && (is_null || STRINGS.contains(&column.kind))
         {
             column.kind = 0;
             column.collation = 0;
@@ -418,4 +418,18 @@ fn types_of_user_variables(_: Question<'_>, answer: &mut Answer) {
             column.encode(payload);
         }
     }
+}
+
+/// Which columns have no value in any row, as far as that is plain to see.
+fn columns_of_null(question: Question<'_>, answer: &mut Answer) -> Vec<bool> {
+    let is_text = matches!(question.step, Step::Query(_));
+    let mut are_null = vec![true; answer.payloads(What::Definition).count()];
+    for payload in answer.payloads(What::Row) {
+        let mut cells = Reader::new(payload, "a row");
+        for is_null in &mut are_null {
+            let cell = cells.lenenc_bytes_or_null();
+            *is_null &= is_text && matches!(cell, Ok(None));
+        }
+    }
+    are_null
 }

@@ -12,7 +12,7 @@ use crate::grammar;
 use crate::script::Actor;
 
 /// Room for two sessions that keep connections, and for the two that swap them.
-const POOL: &str = "[pool]\nmax_connections = 4\nborrow_timeout = \"10s\"";
+const POOL: &str = "[pool]\nmax_connections = 6\nborrow_timeout = \"10s\"";
 
 /// Servers choose other plans, and so other flags, when they have counted a table anew.
 const STEADY: &str = "--innodb-stats-auto-recalc=OFF";
