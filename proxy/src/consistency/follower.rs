@@ -10,7 +10,7 @@ use mysql_async::prelude::Queryable;
 use super::aurora::Instance;
 use super::position::{Position, Scale};
 use super::reader::Choice;
-use super::{GtidSet, Heartbeat, Ledger, RETRY_PAUSE, Reader, in_time};
+use super::{GtidSet, Heartbeat, Ledger, RETRY_PAUSE, Reader, in_time, is_near};
 use crate::config::{Consistency, Credentials, Source};
 use crate::topology::{Endpoint, QueryError, connect, guarded};
 
@@ -20,11 +20,7 @@ const WAIT_SECONDS: f64 = 0.5;
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 /// The pauses between two looks at how far the reader is.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
-/// A writer that answers within this time is so near that reads go there instead of waiting, even where
-/// most of it is what a busy server takes.
-const NEAR: Duration = Duration::from_millis(5);
-/// The pauses there: to ask more often would cost the reader and the proxy more than it saves. The
-/// longer one is cut short when somebody waits all the same.
+/// The pauses where the writer is near. The longer one is cut short when somebody waits all the same.
 const UNHURRIED: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(16));
 
 /// Advances the reader's instant until the task is aborted. Whatever fails makes it stand still:
@@ -251,8 +247,7 @@ impl Follower {
 
     /// Where many write, one question answers for several.
     async fn pause(&self) {
-        let trip = self.writer.round_trip();
-        if trip.is_none_or(|trip| trip >= NEAR) {
+        if !is_near(&self.writer) {
             return tokio::time::sleep(PAUSES.0).await;
         }
         tokio::time::sleep(UNHURRIED.0).await;

@@ -37,12 +37,20 @@ pub use written::{written, written_question};
 
 pub use crate::topology::{GtidError, GtidSet};
 
-use crate::topology::QueryError;
+use crate::topology::{Endpoint, QueryError};
 
 /// How long one question to a server may stay unanswered before the connection is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// A writer that answers within this time is so near that reads go there instead of waiting for a
+/// reader, even where most of it is what a busy server takes. How far the servers are is asked less
+/// often then: it would cost them and the proxy more than it saves.
+const NEAR: Duration = Duration::from_millis(5);
+
+fn is_near(writer: &Endpoint) -> bool {
+    writer.round_trip().is_some_and(|trip| trip < NEAR)
+}
 
 async fn in_time<T>(
     answer: impl Future<Output = Result<T, mysql_async::Error>>,

@@ -7,7 +7,9 @@ use mysql_async::Conn;
 
 use super::ledger::NextSample;
 use super::position::{Position, Scale};
-use super::{Heartbeat, Ledger, RETRY_PAUSE, aurora, read_gtids, written, written_question};
+use super::{
+    Heartbeat, Ledger, RETRY_PAUSE, aurora, is_near, read_gtids, written, written_question,
+};
 use crate::config::Credentials;
 use crate::topology::{Endpoint, QueryError, connect, guarded};
 
@@ -18,9 +20,10 @@ const LONGEST_KEPT: Duration = Duration::from_secs(1);
 /// The pause between two looks at it.
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
-/// Between two questions passes at least this long: sessions that read on a writer nearby raise
-/// their marks with every trip.
+/// Between two questions passes at least this long …
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
+/// … and where the writer is near, where sessions that read on it raise their marks with every trip.
+const UNHURRIED: Duration = Duration::from_millis(20);
 
 /// Gives marks of unknown position one, until the task is aborted. One question at a time answers
 /// for all sessions and all readers. Whatever fails is tried again as long as a mark is
@@ -72,7 +75,11 @@ pub async fn sample(
                 "the writer tells how far it is again"
             );
         }
-        tokio::time::sleep(LEAST_PAUSE).await;
+        let pause = match is_near(&sampler.writer) {
+            true => UNHURRIED,
+            false => LEAST_PAUSE,
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
