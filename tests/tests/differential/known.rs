@@ -44,7 +44,7 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         reason: "Each transaction has a GTID of its own; MariaDB reports variables in the order of their addresses; MySQL \
                  tells of a transaction's state without having been asked, where that is another one than it told last on that \
-                 connection; MariaDB executes a statement in the schema that it was prepared in, and tells of the way back.",
+                 connection; a statement is executed in the schema that it was prepared in, and servers may tell of the way back.",
         hide: session_changes,
     },
     Known {
@@ -194,7 +194,7 @@ fn with_ordered_changes(payload: &[u8], question: Question<'_>) -> Option<Vec<u8
     for change in changes(ok.session_state) {
         let change = match change.ok()? {
             Change::TransactionState(_) => continue,
-            Change::Schema(_) if is_mariadb && is_execution => continue,
+            Change::Schema(_) if is_execution => continue,
             Change::Gtids(_)
             | Change::Variable {
                 name: b"last_gtid", ..
