@@ -153,6 +153,7 @@ async fn results_of(client: &mut Client, results: usize) -> Vec<(u8, Vec<u8>)> {
         let mut is_ok = false;
         while ends < 2 && !is_ok {
             let mut packet = client.receive().await.unwrap();
+            assert_ne!(packet.payload[0], 0xFF, "{:?}", packet.payload);
             is_ok = ends == 0 && packet.payload[0] == 0;
             if packet.payload[0] == 0xFE && packet.payload.len() < 9 {
                 ends += 1;

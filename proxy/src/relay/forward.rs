@@ -108,6 +108,9 @@ pub struct Forward<'a> {
     pub token: Option<MakeToken<'a>>,
     /// Whether the client is told of one warning more than the server has.
     pub adds_warning: bool,
+    /// The status flags of the session's transaction, where the connection is not the one that it is
+    /// open on.
+    pub transaction: Option<Status>,
     /// The sequence id of the last packet of the command, as it was sent to the backend.
     pub after: u8,
     /// How long the client may be silent in the middle of an upload, if it has said so itself.
@@ -226,6 +229,9 @@ const AT_METADATA: Status = Status::IN_TRANS
 /// What is put between columns and rows, and what is longer about the end of the rows.
 const ROOM_FOR_EOFS: usize = 32;
 
+/// The status flags of an open transaction.
+const OPEN: Status = Status::IN_TRANS.union(Status::IN_TRANS_READONLY);
+
 struct Forwarding<'a> {
     response: Response,
     options: Forward<'a>,
@@ -234,7 +240,7 @@ struct Forwarding<'a> {
     out: Vec<u8>,
     /// So many bytes at the front of the backend's buffer go to the client as they are.
     ready: usize,
-    /// So many behind those do not, and are the last of the response.
+    /// So many behind those are not for the client, and are the last of the response.
     left_over: usize,
     /// Rows of the result sets before this one.
     rows_before: u64,
@@ -345,7 +351,7 @@ impl Forwarding<'_> {
     fn gather(&mut self, backend: &mut Stream) {
         let buffered = backend.buffered();
         if self.out.is_empty() {
-            // Most often the whole answer is there, and all of it will come here if it is short.
+            // Most often the whole answer is there, and if it is short, all of it will come here.
             let coming = buffered.len().min(self.ready + COPIED);
             self.out.reserve(coming + ROOM_FOR_EOFS);
         }
@@ -397,12 +403,17 @@ impl Forwarding<'_> {
         }
         let adds_warning = self.options.adds_warning;
         let token = self.options.token.and_then(|make| make(&ok));
-        let is_changed = adds_warning || token.is_some();
+        let status = match self.options.transaction {
+            Some(transaction) => (ok.status - OPEN) | (transaction & OPEN),
+            None => ok.status,
+        };
+        let is_changed = adds_warning || token.is_some() || status != ok.status;
         if !is_changed && client.takes_as_is(&ok, is_eof) {
             self.ready += len;
             return Ok(());
         }
         let mut ok = ok;
+        ok.status = status;
         ok.warnings = ok.warnings.saturating_add(u16::from(adds_warning));
         if is_eof && !client.deprecates_eof() && self.response.is_over() {
             let eof = EofPacket::from(ok);

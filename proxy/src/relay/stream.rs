@@ -160,7 +160,7 @@ impl Stream {
         }
     }
 
-    /// Gives the buffer's memory back. Only for a connection at rest: buffered bytes stay.
+    /// Gives back what the buffer has more than is kept. Only for a connection at rest: buffered bytes stay.
     pub fn rest(&mut self) {
         if self.buffer.is_empty() {
             // Makes the capacity whole again, of which what was consumed took its part.

@@ -109,6 +109,7 @@ impl Session {
             statement_id: id,
             token: None,
             adds_warning: false,
+            transaction: None,
             has_own_tracking: false,
             after: self.client.sequence.wrapping_sub(1),
             read_timeout: None,

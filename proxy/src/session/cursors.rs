@@ -115,6 +115,7 @@ impl Session {
             statement_id: 0,
             token: None,
             adds_warning: false,
+            transaction: Some(self.client.status),
             has_own_tracking: false,
             after: self.client.sequence.wrapping_sub(1),
             read_timeout: None,

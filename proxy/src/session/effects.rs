@@ -25,6 +25,7 @@ use crate::error::SqlError;
 use crate::pool::{Lease, State, Tracked};
 use crate::relay::{RelayError, Reply};
 use crate::routing::Transaction;
+use crate::sql::lexer::{Lexer, TokenKind};
 use crate::sql::possessions::Transfer;
 use crate::sql::{self, Dialect, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
 
@@ -107,6 +108,10 @@ impl Session {
         } else {
             let most = self.most_conditions();
             self.diagnostics.note_diagnosis(&reply, most);
+            // It is a row like any other, which those of SHOW WARNINGS are not.
+            if reply.is_result_set && counts_conditions(sql) {
+                self.diagnostics.note_found(reply.rows);
+            }
         }
         if reply.error.is_none() && self.warns(plan) {
             self.shared.metrics.consistency.stale_reads.inc();
@@ -549,7 +554,7 @@ fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
         Select | Do | Set => match &plan.tables {
             // A derived table is one too.
             Some(tables) => tables.is_empty() && !has_derived_table(sql),
-            None => !mentions(sql, b"from") && !mentions(sql, b"table"),
+            None => !has_table_word(sql, dialect),
         },
         Ddl => is_about_no_table(sql),
         // With the tables of what is prepared.
@@ -565,6 +570,14 @@ fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether it may read a table: there is a FROM or TABLE in it that is no part of a text.
+fn has_table_word(sql: &[u8], dialect: Dialect) -> bool {
+    let lexer = Lexer::new(sql, dialect);
+    lexer.clone().any(|token| {
+        token.kind == TokenKind::Word && is_one_of(lexer.text(token), &[b"from", b"table"])
+    })
 }
 
 fn has_derived_table(sql: &[u8]) -> bool {
@@ -640,6 +653,12 @@ fn begins_statement(word: &[u8]) -> bool {
     ];
     let word = word.split(|byte| *byte == b'=').next().unwrap_or_default();
     is_one_of(word, &BEGINNINGS) || word.starts_with(b"(")
+}
+
+/// Whether a SHOW about conditions is one of their number.
+fn counts_conditions(sql: &[u8]) -> bool {
+    let count = second_word(sql).and_then(|word| word.get(..5));
+    count.is_some_and(|word| is_one_of(word, &[b"count"]))
 }
 
 fn second_word(sql: &[u8]) -> Option<&[u8]> {

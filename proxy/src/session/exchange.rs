@@ -215,6 +215,7 @@ impl Session {
             statement_id: work.statement_id(),
             has_own_tracking: has_own_tracking(plan),
             adds_warning: self.warns(plan),
+            transaction: None,
             after,
             read_timeout: self.read_timeout(),
             results: match plan.kind {
@@ -387,5 +388,6 @@ fn mentions_timeout(plan: &Plan, sql: &[u8]) -> bool {
         sql.windows(END.len())
             .any(|part| part.eq_ignore_ascii_case(END))
     };
-    plan.kind == sql::Kind::Show || (sql.contains(&b'@') && has_name())
+    // What tells of the statement before must find it there.
+    (plan.kind == sql::Kind::Show && !is_diagnostic(plan)) || (sql.contains(&b'@') && has_name())
 }

@@ -38,6 +38,46 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "a text that names tables is none for MariaDB's conditions",
+            script(queries(&[
+                "SELECT 1 / 3, 7 DIV 0, GROUP_CONCAT(a ORDER BY a) FROM t",
+                "SET @saved = @@sql_mode, sql_mode = 'PIPES_AS_CONCAT,STRICT_ALL_TABLES'",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "variables of the client's own connection do not get between an error and SHOW WARNINGS",
+            script(queries(&[
+                "START TRANSACTION READ ONLY",
+                "SET wait_timeout = DEFAULT",
+                "SET read_only = 1",
+                "SHOW WARNINGS",
+                "COMMIT",
+            ])),
+        ),
+        (
+            "SHOW COUNT(*) WARNINGS is a row like any other for FOUND_ROWS()",
+            script(vec![
+                query("CREATE TEMPORARY TABLE own (a INT)"),
+                query("SELECT * FROM t"),
+                query("SHOW COUNT(*) WARNINGS"),
+                execute(&[Value::Integer(1)]),
+                query("SELECT FOUND_ROWS()"),
+            ]),
+        ),
+        (
+            "rows from a cursor come with the flags of the session's transaction",
+            script(vec![
+                prepare("(SELECT 5 AS n) UNION (SELECT -1) ORDER BY n"),
+                with_cursor(&[]),
+                Step::Fetch(0, 1),
+                query("START TRANSACTION READ ONLY"),
+                Step::Fetch(0, 1),
+                query("COMMIT"),
+                Step::Fetch(0, 1),
+            ]),
+        ),
+        (
             "GET DIAGNOSTICS tells all of the statement before, whose connection is gone",
             script(queries(&[
                 "INSERT INTO t (b) VALUES ('one'), ('two')",
