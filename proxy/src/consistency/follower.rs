@@ -20,8 +20,8 @@ const WAIT_SECONDS: f64 = 0.5;
 const LONGEST_LOOK: Duration = Duration::from_millis(500);
 /// The pauses between two looks at how far the reader is.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
-/// The pauses where the writer is near. The longer one is cut short when somebody waits all the same.
-const UNHURRIED: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(16));
+/// The pause that follows where the writer is near. Whoever waits all the same cuts it short.
+const UNHURRIED: Duration = Duration::from_millis(20);
 
 /// Advances the reader's instant until the task is aborted. Whatever fails makes it stand still:
 /// sessions that have written then read from the writer.
@@ -247,12 +247,11 @@ impl Follower {
 
     /// Where many write, one question answers for several.
     async fn pause(&self) {
-        if !is_near(&self.writer) {
-            return tokio::time::sleep(PAUSES.0).await;
+        tokio::time::sleep(PAUSES.0).await;
+        if is_near(&self.writer) {
+            let waited_for = self.reader.waited_for.notified();
+            let _ = tokio::time::timeout(UNHURRIED, waited_for).await;
         }
-        tokio::time::sleep(UNHURRIED.0).await;
-        let waited_for = self.reader.waited_for.notified();
-        let _ = tokio::time::timeout(UNHURRIED.1, waited_for).await;
     }
 
     /// Looks how far the reader is until it is there. A doubt ends that.

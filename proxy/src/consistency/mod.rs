@@ -43,9 +43,9 @@ use crate::topology::{Endpoint, QueryError};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after a failure.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-/// A writer that answers within this time is so near that reads go there instead of waiting for a
-/// reader, even where most of it is what a busy server takes. How far the servers are is asked less
-/// often then: it would cost them and the proxy more than it saves.
+/// A writer that answers within this time is so near that reads which go there lose nothing, even where
+/// most of it is what a busy server takes. How far the servers are is asked less often then: it would
+/// cost them and the proxy more than it saves.
 const NEAR: Duration = Duration::from_millis(5);
 
 fn is_near(writer: &Endpoint) -> bool {
