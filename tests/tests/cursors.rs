@@ -10,6 +10,7 @@ use isthmus_protocol::command::Command;
 use isthmus_tests::beside::value;
 use isthmus_tests::rig::{Rig, WHERE, dedicated, until};
 use isthmus_tests::wire::{Answer, Client, USUAL};
+use mysql_async::prelude::Queryable;
 
 const READ: &str = "SELECT CONCAT(name, n) FROM sign.post, t ORDER BY n";
 
@@ -107,15 +108,25 @@ async fn a_cursor_shows_what_was_written(flavor: Flavor) {
         flavor,
         ..Options::default()
     };
-    let overlay = "[consistency]\non_stale = \"wait\"\nmax_wait = \"200ms\"";
+    let overlay =
+        "[monitor]\ninterval = \"100ms\"\n[consistency]\non_stale = \"wait\"\nmax_wait = \"200ms\"";
     let rig = Rig::start_on(dedicated(options).await, overlay).await;
     rig.prepare_data(&["CREATE TABLE t (n INT)", "INSERT INTO t VALUES (1)"])
         .await;
+    let mut conn = rig.connect().await;
     let mut client = rig.wire().await;
     let id = client.prepare(READ).await;
     rig.lab.stop_replication().await.unwrap();
     for far in [0, 20] {
         rig.reader.set_round_trip(Duration::from_millis(far));
+        until("the distance is known", async || {
+            let rows: Vec<mysql_async::Row> = conn.query("SHOW ISTHMUS TOPOLOGY").await.unwrap();
+            let mut rows = rows.iter();
+            let reader = rows.find(|row| row.get::<String, _>("role").unwrap() == "reader");
+            let trip: Option<f64> = reader.unwrap().get("round_trip_seconds").unwrap();
+            (trip > Some(0.015)) == (far > 0)
+        })
+        .await;
         client
             .query("UPDATE t SET n = n + 1")
             .await

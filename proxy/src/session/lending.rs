@@ -358,7 +358,7 @@ impl Session {
         }
     }
 
-    /// What crossing the ocean costs, as it was last measured.
+    /// What crossing the ocean costs, as far as was measured.
     pub(super) fn round_trip(&self) -> Duration {
         let writer = self.world.snapshot.writer.as_ref();
         let trip = writer.and_then(|writer| writer.round_trip());

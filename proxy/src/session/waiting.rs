@@ -70,6 +70,7 @@ impl Session {
     ) -> Option<Box<Waiting>> {
         let reader = &self.world.readers[index];
         let trip = reader.endpoint.round_trip()?;
+        let slow_trip = reader.endpoint.slow_round_trip()?;
         let is_by_gtids = || {
             let choice = reader.choice();
             choice.is_some_and(|choice| choice.source == Source::Gtid.as_str())
@@ -103,7 +104,7 @@ impl Session {
             mark,
             limit,
             is_estimate,
-            slack: trip * 2 + LEFTOVER,
+            slack: slow_trip * 2 + LEFTOVER,
             question,
             start: Instant::now(),
         }))

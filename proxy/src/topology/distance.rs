@@ -32,6 +32,14 @@ impl Distance {
         self.answers[next].store(nanos, Ordering::Relaxed);
     }
 
+    /// How long the slowest of the last answers took; `None` if there was none yet.
+    pub(super) fn slowest(&self) -> Option<Duration> {
+        let answers = self.answers.iter();
+        let answers = answers.map(|answer| answer.load(Ordering::Relaxed));
+        let slowest = answers.filter(|nanos| *nanos != NONE).max();
+        slowest.map(Duration::from_nanos)
+    }
+
     /// How long a question and its answer take; `None` if there was none yet.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         let answers = self.answers.iter();
@@ -59,5 +67,6 @@ mod tests {
         assert_eq!([note(300), note(300), note(300)], [80, 80, 80]);
         assert_eq!(note(300), 300);
         assert_eq!(note(2), 2);
+        assert_eq!(distance.slowest(), Some(Duration::from_millis(300)));
     }
 }

@@ -171,6 +171,11 @@ impl Endpoint {
         self.distance.round_trip()
     }
 
+    /// How long an answer may well take: the slowest of these four.
+    pub fn slow_round_trip(&self) -> Option<Duration> {
+        self.distance.slowest()
+    }
+
     /// Notes how long an answer took.
     pub fn note_answer(&self, took: Duration) {
         self.distance.note(took);

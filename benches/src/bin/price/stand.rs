@@ -24,7 +24,7 @@ const SPELL: Duration = Duration::from_millis(1500);
 /// What it is then, one after the other.
 const SPELLS: [u64; 8] = [20, 120, 800, 120, 20, 120, 20, 800];
 /// What the proxies learn of a lag before it is measured.
-const WARM_UP: Duration = Duration::from_secs(6);
+const WARM_UP: Duration = Duration::from_secs(10);
 
 pub(crate) struct Stand {
     lab: Lab,

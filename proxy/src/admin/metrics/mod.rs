@@ -122,7 +122,7 @@ pub struct ConsistencyMetrics {
 pub struct RoundTripMetrics {
     /// By what made them needless.
     pub saved: CounterBy<SavedTrip>,
-    /// How long they would have taken, by the length that was measured last for each endpoint.
+    /// How long they would have taken, by the distance of each endpoint.
     pub seconds_saved: Counter<f64, AtomicU64>,
 }
 
@@ -480,7 +480,7 @@ impl RoundTripMetrics {
         let seconds_saved = Counter::default();
         registry.register_with_unit(
             "round_trips_saved",
-            "How long these round trips would have taken, by the length that was measured last",
+            "How long these round trips would have taken, by the distance of their endpoints",
             Unit::Seconds,
             seconds_saved.clone(),
         );
