@@ -146,7 +146,10 @@ impl Lease {
         object.is_clean = false;
         tokio::spawn(async move {
             match tokio::time::timeout(RESET_TIMEOUT, object.change_to(&state)).await {
-                Ok(Ok(None)) => object.is_clean = true,
+                Ok(Ok(None)) => {
+                    object.is_clean = true;
+                    object.stream.rest();
+                }
                 _ => drop(Object::take(object)),
             }
         });

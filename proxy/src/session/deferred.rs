@@ -314,7 +314,9 @@ impl Session {
     pub(super) fn forget_transaction(&mut self) {
         self.deferred = Deferred::default();
         self.transaction = Transaction::None;
-        self.client.status.remove(Status::IN_TRANS);
+        self.client
+            .status
+            .remove(Status::IN_TRANS | Status::IN_TRANS_READONLY);
     }
 
     fn defer_savepoint(&mut self, name: &str) -> Option<(SavedTrip, Vec<u8>)> {

@@ -2,7 +2,6 @@
 //! sent at once, and so is the reset of a session, and from a reader by a statement that is for the
 //! writer.
 
-use isthmus_protocol::status::Status;
 use tokio::sync::oneshot;
 
 use super::Session;
@@ -128,7 +127,6 @@ impl Session {
             self.transaction = Transaction::ReadOnlyOnWriter;
             return;
         }
-        self.client.status.remove(Status::IN_TRANS_READONLY);
         self.forget_transaction();
     }
 
