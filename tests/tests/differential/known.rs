@@ -96,42 +96,11 @@ pub(crate) const KNOWN: &[Known] = &[
         hide: next_ids,
     },
     Known {
-        reason: "Whether a server uses an index for a statement, it decides by its own estimates.",
-        hide: uses_of_indexes,
-    },
-    Known {
         reason: "A textual statement is prepared anew on a connection of a transaction that may only read, which MySQL refuses; it does \
                  not come to a wrong number of arguments then.",
         hide: one_of_two_errors,
     },
 ];
-
-fn uses_of_indexes(_: Question<'_>, answer: &mut Answer) {
-    const USES: Status = Status::NO_INDEX_USED.union(Status::NO_GOOD_INDEX_USED);
-    for (what, packet) in &mut answer.packets {
-        let payload = &mut packet.payload;
-        let header = payload.first().copied().unwrap_or_default();
-        let mut hidden = Vec::new();
-        match what {
-            What::Eof => {
-                let Ok(mut eof) = EofPacket::parse(payload) else {
-                    continue;
-                };
-                eof.status -= USES;
-                eof.encode(&mut hidden);
-            }
-            What::Ok => {
-                let Ok(mut ok) = OkPacket::parse(payload, true) else {
-                    continue;
-                };
-                ok.status -= USES;
-                ok.encode(header, true, &mut hidden);
-            }
-            _ => continue,
-        }
-        *payload = hidden;
-    }
-}
 
 fn one_of_two_errors(question: Question<'_>, answer: &mut Answer) {
     const ERRORS: [u16; 2] = [1210, 1792];
@@ -225,7 +194,8 @@ fn with_ordered_changes(payload: &[u8], question: Question<'_>) -> Option<Vec<u8
     for change in changes(ok.session_state) {
         let change = match change.ok()? {
             Change::TransactionState(_) => continue,
-            Change::Schema(_) if is_execution => continue,
+            // A schema that is gone has no name, and is no way back.
+            Change::Schema(name) if is_execution && (is_mariadb || !name.is_empty()) => continue,
             Change::Gtids(_)
             | Change::Variable {
                 name: b"last_gtid", ..
