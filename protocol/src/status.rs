@@ -43,3 +43,8 @@ bitflags! {
         const _ = !0;
     }
 }
+
+impl Status {
+    /// The flags of an open transaction.
+    pub const TRANSACTION: Self = Self::IN_TRANS.union(Self::IN_TRANS_READONLY);
+}

@@ -196,9 +196,8 @@ impl Client {
     /// The status without the flags that belong to one result.
     pub fn lasting_status(&self) -> Status {
         self.status
-            & (Status::IN_TRANS
+            & (Status::TRANSACTION
                 | Status::AUTOCOMMIT
-                | Status::IN_TRANS_READONLY
                 | Status::NO_BACKSLASH_ESCAPES
                 | Status::ANSI_QUOTES)
     }

@@ -218,9 +218,8 @@ fn split(buffered: &[u8], ready: usize, len: usize) -> (&[u8], &[u8]) {
 
 /// What a server knows when it has sent the columns, and what an EOF packet behind them tells. What
 /// follows it may be the last that some clients read before they decide what comes next.
-const AT_METADATA: Status = Status::IN_TRANS
+const AT_METADATA: Status = Status::TRANSACTION
     .union(Status::AUTOCOMMIT)
-    .union(Status::IN_TRANS_READONLY)
     .union(Status::NO_BACKSLASH_ESCAPES)
     .union(Status::ANSI_QUOTES)
     .union(Status::MORE_RESULTS_EXISTS)
@@ -228,9 +227,6 @@ const AT_METADATA: Status = Status::IN_TRANS
 
 /// What is put between columns and rows, and what is longer about the end of the rows.
 const ROOM_FOR_EOFS: usize = 32;
-
-/// The status flags of an open transaction.
-const OPEN: Status = Status::IN_TRANS.union(Status::IN_TRANS_READONLY);
 
 struct Forwarding<'a> {
     response: Response,
@@ -404,7 +400,9 @@ impl Forwarding<'_> {
         let adds_warning = self.options.adds_warning;
         let token = self.options.token.and_then(|make| make(&ok));
         let status = match self.options.transaction {
-            Some(transaction) => (ok.status - OPEN) | (transaction & OPEN),
+            Some(transaction) => {
+                (ok.status - Status::TRANSACTION) | (transaction & Status::TRANSACTION)
+            }
             None => ok.status,
         };
         let is_changed = adds_warning || token.is_some() || status != ok.status;

@@ -111,6 +111,9 @@ pub struct Reply {
     pub status: Option<Status>,
     /// Rows affected, from the last OK.
     pub affected_rows: u64,
+    /// The first number that the last OK tells in words: rows that an UPDATE matched, or that an INSERT
+    /// read.
+    pub counted: Option<u64>,
     /// The insert id of the last OK that had one.
     pub last_insert_id: u64,
     /// Warnings counted by the last OK.
@@ -131,6 +134,7 @@ impl Reply {
     pub(super) fn add_ok(&mut self, ok: &OkPacket<'_>, rows: Option<u64>) {
         self.status = Some(ok.status);
         self.affected_rows = ok.affected_rows;
+        self.counted = first_number(ok.info);
         if ok.last_insert_id != 0 {
             self.last_insert_id = ok.last_insert_id;
         }
@@ -185,4 +189,13 @@ impl Reply {
             i64::try_from(self.affected_rows).unwrap_or(i64::MAX)
         }
     }
+}
+
+/// The first number in a text, in whatever language.
+fn first_number(text: &[u8]) -> Option<u64> {
+    let start = text.iter().position(u8::is_ascii_digit)?;
+    let digits = text.get(start..)?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit());
+    let digits = digits.get(..end.unwrap_or(digits.len()))?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }

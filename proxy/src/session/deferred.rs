@@ -314,9 +314,7 @@ impl Session {
     pub(super) fn forget_transaction(&mut self) {
         self.deferred = Deferred::default();
         self.transaction = Transaction::None;
-        self.client
-            .status
-            .remove(Status::IN_TRANS | Status::IN_TRANS_READONLY);
+        self.client.status.remove(Status::TRANSACTION);
     }
 
     fn defer_savepoint(&mut self, name: &str) -> Option<(SavedTrip, Vec<u8>)> {

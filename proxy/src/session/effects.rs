@@ -11,7 +11,6 @@ use isthmus_protocol::response::Kind;
 use isthmus_protocol::status::Status;
 
 use super::Session;
-use super::commands::mentions;
 use super::conversation::{Ended, Flow};
 use super::followup::{Followup, Told, is_upload, makes_ids, read_answer, write_followups};
 use super::opening::changes_beginning;
@@ -25,9 +24,8 @@ use crate::error::SqlError;
 use crate::pool::{Lease, State, Tracked};
 use crate::relay::{RelayError, Reply};
 use crate::routing::Transaction;
-use crate::sql::lexer::{Lexer, TokenKind};
 use crate::sql::possessions::Transfer;
-use crate::sql::{self, Dialect, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
+use crate::sql::{self, Found, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
 
 /// Holds that a statement may have caused even though it failed.
 const EVEN_AFTER_ERRORS: Holds = Holds::USER_VARIABLE
@@ -95,7 +93,8 @@ impl Session {
             // Commands that are no statements, as COM_INIT_DB is none.
             let is_command = matches!(work.kind(), Kind::Fetch | Kind::Simple);
             let is_beside = is_command
-                || (lease.server.is_mariadb && leaves_conditions(plan, sql, self.state.dialect));
+                || (lease.server.is_mariadb
+                    && sql::leaves_conditions(plan, sql, self.state.dialect));
             if is_beside {
                 self.diagnostics.note_beside(&reply, self.is_leaving());
             } else {
@@ -109,7 +108,7 @@ impl Session {
             let most = self.most_conditions();
             self.diagnostics.note_diagnosis(&reply, most);
             // It is a row like any other, which those of SHOW WARNINGS are not.
-            if reply.is_result_set && counts_conditions(sql) {
+            if reply.is_result_set && sql::counts_conditions(sql) {
                 self.diagnostics.note_found(reply.rows);
             }
         }
@@ -219,17 +218,19 @@ impl Session {
             return;
         }
         if reply.is_result_set {
-            if finds_rows(plan, sql) {
+            if sql::finds_rows(plan, sql) {
                 self.diagnostics.note_found(reply.rows);
             }
             return;
         }
-        match plan.kind {
-            // Its rows went into variables.
-            sql::Kind::Select => self.diagnostics.found_rows = reply.affected_rows,
-            // MySQL counts the row that it throws away.
-            sql::Kind::Do if !lease.server.is_mariadb => self.diagnostics.found_rows = 1,
-            _ => {}
+        let rows = match Found::by(plan, sql, self.state.dialect, lease.server.is_mariadb) {
+            Some(Found::Number(rows)) => Some(rows),
+            Some(Found::Affected) => Some(reply.affected_rows),
+            Some(Found::Counted) => reply.counted,
+            None => None,
+        };
+        if let Some(rows) = rows {
+            self.diagnostics.note_found(rows);
         }
     }
 
@@ -331,8 +332,8 @@ impl Session {
     fn note_transaction(&mut self, plan: &Plan, reply: &Reply, lease: &Lease) {
         if let Some(status) = reply.status {
             // An error, which has no flags, may be all that the client was told.
-            const OPEN: Status = Status::IN_TRANS.union(Status::IN_TRANS_READONLY);
-            self.client.status = (self.client.status - OPEN) | (status & OPEN);
+            let open = status & Status::TRANSACTION;
+            self.client.status = (self.client.status - Status::TRANSACTION) | open;
             let is_reader = !lease.leads_to_writer();
             self.transaction = if !status.contains(Status::IN_TRANS) {
                 Transaction::None
@@ -542,161 +543,6 @@ pub(super) fn is_diagnostic(plan: &Plan) -> bool {
 /// Errors with which servers may roll the whole transaction back: 1180 and 1181 while it ended, 1205
 /// with innodb_rollback_on_timeout, 1213 a deadlock, 3058 another one, 3101 a group that refuses it.
 const ROLLS_BACK: [u16; 6] = [1180, 1181, 1205, 1213, 3058, 3101];
-
-/// Whether MariaDB leaves the conditions of the statement before: it clears them for statements with
-/// tables.
-fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
-    use sql::Kind::{
-        Begin, Commit, Ddl, Deallocate, Do, Prepare, ReleaseSavepoint, Rollback, RollbackTo,
-        Savepoint, Script, Select, Set, SetTransaction, UnlockTables, Use, Xa,
-    };
-    match plan.kind {
-        Select | Do | Set => match &plan.tables {
-            // A derived table is one too.
-            Some(tables) => tables.is_empty() && !has_derived_table(sql),
-            None => !has_table_word(sql, dialect),
-        },
-        Ddl => is_about_no_table(sql),
-        // With the tables of what is prepared.
-        Prepare => match &plan.tables {
-            Some(tables) => tables.is_empty(),
-            None => !shows_tables(sql) && !loads_table(sql),
-        },
-        Begin | Commit | Deallocate | ReleaseSavepoint | Rollback | RollbackTo | Savepoint
-        | SetTransaction | UnlockTables | Use | Xa => true,
-        Script => sql::read(sql, dialect, true).statements.iter().all(|part| {
-            let text = sql.get(part.range.clone()).unwrap_or_default();
-            leaves_conditions(&part.plan, text, dialect)
-        }),
-        _ => false,
-    }
-}
-
-/// Whether it may read a table: there is a FROM or TABLE in it that is no part of a text.
-fn has_table_word(sql: &[u8], dialect: Dialect) -> bool {
-    let lexer = Lexer::new(sql, dialect);
-    lexer.clone().any(|token| {
-        token.kind == TokenKind::Word && is_one_of(lexer.text(token), &[b"from", b"table"])
-    })
-}
-
-fn has_derived_table(sql: &[u8]) -> bool {
-    [&b"with "[..], b"from (", b"from("]
-        .iter()
-        .any(|words| mentions(sql, words))
-}
-
-fn loads_table(sql: &[u8]) -> bool {
-    words(sql)
-        .next()
-        .is_some_and(|word| is_one_of(word, &[b"load"]))
-}
-
-/// Whether the statement is a SHOW that opens tables, if only those of the server's that it shows.
-fn shows_tables(sql: &[u8]) -> bool {
-    const OTHERS: [&[u8]; 3] = [b"warnings", b"errors", b"count(*)"];
-    let mut words = words(sql);
-    if !words.next().is_some_and(|word| is_one_of(word, &[b"show"])) {
-        return false;
-    }
-    match words.next() {
-        Some(word) if is_one_of(word, &[b"create"]) => words
-            .next()
-            .is_some_and(|word| is_one_of(word, &[b"table", b"view", b"sequence"])),
-        Some(word) => !is_one_of(word, &OTHERS) && !is_one_of(word, &NOT_FOUND),
-        None => false,
-    }
-}
-
-/// What SHOW tells without a query.
-const NOT_FOUND: [&[u8]; 10] = [
-    b"create",
-    b"processlist",
-    b"full",
-    b"grants",
-    b"binary",
-    b"master",
-    b"replica",
-    b"slave",
-    b"privileges",
-    b"profiles",
-];
-
-/// Whether the rows of a statement's result are found by a query, so that FOUND_ROWS() counts them.
-fn finds_rows(plan: &Plan, sql: &[u8]) -> bool {
-    use sql::Kind::{Admin, Analyze, Checksum, Delete, Explain, Help, Insert, Replace, Show, Xa};
-    match plan.kind {
-        Admin | Analyze | Checksum | Help | Xa => false,
-        // MariaDB's RETURNING.
-        Delete | Insert | Replace => false,
-        // Of a table it lists the columns.
-        Explain => second_word(sql).is_some_and(|word| !begins_statement(word)),
-        Show => second_word(sql).is_some_and(|word| !is_one_of(word, &NOT_FOUND)),
-        _ => true,
-    }
-}
-
-/// Whether the word behind EXPLAIN is no table's name.
-fn begins_statement(word: &[u8]) -> bool {
-    const BEGINNINGS: [&[u8]; 11] = [
-        b"select",
-        b"insert",
-        b"update",
-        b"delete",
-        b"replace",
-        b"with",
-        b"table",
-        b"format",
-        b"extended",
-        b"partitions",
-        b"for",
-    ];
-    let word = word.split(|byte| *byte == b'=').next().unwrap_or_default();
-    is_one_of(word, &BEGINNINGS) || word.starts_with(b"(")
-}
-
-/// Whether a SHOW about conditions is one of their number.
-fn counts_conditions(sql: &[u8]) -> bool {
-    let count = second_word(sql).and_then(|word| word.get(..5));
-    count.is_some_and(|word| is_one_of(word, &[b"count"]))
-}
-
-fn second_word(sql: &[u8]) -> Option<&[u8]> {
-    words(sql).nth(1)
-}
-
-fn words(sql: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let words = sql.split(|byte| byte.is_ascii_whitespace());
-    words.filter(|word| !word.is_empty())
-}
-
-fn is_one_of(word: &[u8], all: &[&[u8]]) -> bool {
-    all.iter().any(|one| word.eq_ignore_ascii_case(one))
-}
-
-/// Whether the statement makes, changes or drops what is no table and not on one.
-fn is_about_no_table(sql: &[u8]) -> bool {
-    const TABLES: [&[u8]; 6] = [
-        b"table",
-        b"view",
-        b"trigger",
-        b"index",
-        b"sequence",
-        b"event",
-    ];
-    const OTHERS: [&[u8]; 7] = [
-        b"database",
-        b"schema",
-        b"procedure",
-        b"function",
-        b"user",
-        b"role",
-        b"server",
-    ];
-    let mut words = sql.split(|byte| byte.is_ascii_whitespace());
-    let object = words.find(|word| is_one_of(word, &TABLES) || is_one_of(word, &OTHERS));
-    object.is_some_and(|word| is_one_of(word, &OTHERS))
-}
 
 /// Whether the statement may run code that its text does not show: routines and triggers.
 pub(super) fn is_opaque(plan: &Plan) -> bool {

@@ -15,6 +15,7 @@ mod kill;
 pub mod lexer;
 pub mod plan;
 pub mod possessions;
+mod previous;
 mod readings;
 pub mod rewrite;
 mod script;
@@ -38,6 +39,7 @@ pub use plan::{
     Holds, Isolation, Kind, Needs, Place, Plan, Prepared, Releases, Script, ScriptStatement,
     TableName, TransactionEffect,
 };
+pub use previous::{Found, counts_conditions, finds_rows, leaves_conditions};
 pub use rewrite::{Values, substitute};
 pub use script::read;
 pub use show::{Topic, topic};

@@ -1,0 +1,229 @@
+//! What a statement does to what belongs to the one before it: the conditions that MariaDB leaves,
+//! and the rows that FOUND_ROWS() counts.
+
+use super::dialect::Dialect;
+use super::lexer::{Lexer, TokenKind};
+use super::plan::{Kind, Plan};
+use super::script;
+
+/// Whether MariaDB leaves the conditions of the statement before: it clears them for statements with
+/// tables.
+pub fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
+    use Kind::{
+        Begin, Commit, Ddl, Deallocate, Do, Prepare, ReleaseSavepoint, Rollback, RollbackTo,
+        Savepoint, Script, Select, Set, SetTransaction, UnlockTables, Use, Xa,
+    };
+    match plan.kind {
+        Select | Do | Set => match &plan.tables {
+            // A derived table is one too.
+            Some(tables) => tables.is_empty() && !has_derived_table(sql),
+            None => !has_table_word(sql, dialect),
+        },
+        Ddl => is_about_no_table(sql),
+        // With the tables of what is prepared.
+        Prepare => match &plan.tables {
+            Some(tables) => tables.is_empty(),
+            None => !shows_tables(sql) && !loads_table(sql),
+        },
+        Begin | Commit | Deallocate | ReleaseSavepoint | Rollback | RollbackTo | Savepoint
+        | SetTransaction | UnlockTables | Use | Xa => true,
+        Script => script::read(sql, dialect, true)
+            .statements
+            .iter()
+            .all(|part| {
+                let text = sql.get(part.range.clone()).unwrap_or_default();
+                leaves_conditions(&part.plan, text, dialect)
+            }),
+        _ => false,
+    }
+}
+
+/// Whether it may read a table: there is a FROM or TABLE in it that is no part of a text.
+fn has_table_word(sql: &[u8], dialect: Dialect) -> bool {
+    let lexer = Lexer::new(sql, dialect);
+    lexer.clone().any(|token| {
+        token.kind == TokenKind::Word && is_one_of(lexer.text(token), &[b"from", b"table"])
+    })
+}
+
+fn has_derived_table(sql: &[u8]) -> bool {
+    [&b"with "[..], b"from (", b"from("].iter().any(|words| {
+        sql.windows(words.len())
+            .any(|part| part.eq_ignore_ascii_case(words))
+    })
+}
+
+fn loads_table(sql: &[u8]) -> bool {
+    words(sql)
+        .next()
+        .is_some_and(|word| is_one_of(word, &[b"load"]))
+}
+
+/// Whether the statement is a SHOW that opens tables, if only those of the server's that it shows.
+fn shows_tables(sql: &[u8]) -> bool {
+    const OTHERS: [&[u8]; 3] = [b"warnings", b"errors", b"count(*)"];
+    let mut words = words(sql);
+    if !words.next().is_some_and(|word| is_one_of(word, &[b"show"])) {
+        return false;
+    }
+    match words.next() {
+        Some(word) if is_one_of(word, &[b"create"]) => words
+            .next()
+            .is_some_and(|word| is_one_of(word, &[b"table", b"view", b"sequence"])),
+        Some(word) => !is_one_of(word, &OTHERS) && !is_one_of(word, &NOT_FOUND),
+        None => false,
+    }
+}
+
+/// What SHOW tells without a query.
+const NOT_FOUND: [&[u8]; 10] = [
+    b"create",
+    b"processlist",
+    b"full",
+    b"grants",
+    b"binary",
+    b"master",
+    b"replica",
+    b"slave",
+    b"privileges",
+    b"profiles",
+];
+
+/// Whether the rows of a statement's result are found by a query, so that FOUND_ROWS() counts them.
+pub fn finds_rows(plan: &Plan, sql: &[u8]) -> bool {
+    use Kind::{Admin, Analyze, Checksum, Delete, Explain, Help, Insert, Replace, Show, Xa};
+    match plan.kind {
+        Admin | Analyze | Checksum | Help | Xa => false,
+        // MariaDB's RETURNING.
+        Delete | Insert | Replace => false,
+        // Of a table it lists the columns.
+        Explain => second_word(sql).is_some_and(|word| !begins_statement(word)),
+        Show => second_word(sql).is_some_and(|word| !is_one_of(word, &NOT_FOUND)),
+        _ => true,
+    }
+}
+
+/// What FOUND_ROWS() says after a statement that has shown no rows, where that is another number than
+/// before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// So many.
+    Number(u64),
+    /// As many as it has changed, or put into variables.
+    Affected,
+    /// As many as it tells to have matched, or read.
+    Counted,
+}
+
+impl Found {
+    /// What a statement finds that has succeeded without a result set. Where servers decide as they
+    /// optimise, it is what they do as a rule.
+    pub fn by(plan: &Plan, sql: &[u8], dialect: Dialect, is_mariadb: bool) -> Option<Self> {
+        let has_one_table = plan.tables.as_ref().is_some_and(|tables| tables.len() == 1);
+        match plan.kind {
+            // Its rows went into variables.
+            Kind::Select => Some(Self::Affected),
+            // MySQL counts the row that it throws away.
+            Kind::Do => (!is_mariadb).then_some(Self::Number(1)),
+            Kind::Insert | Kind::Replace => {
+                has_rows_of_query(sql, dialect).then_some(Self::Counted)
+            }
+            Kind::Update if has_one_table => (!is_mariadb).then_some(Self::Counted),
+            Kind::Update if is_mariadb => is_join(sql, dialect).then_some(Self::Counted),
+            Kind::Update if is_join(sql, dialect) => Some(Self::Number(0)),
+            Kind::Update => Some(Self::Counted),
+            Kind::Delete if has_one_table || is_mariadb => None,
+            Kind::Delete => is_join(sql, dialect).then_some(Self::Number(0)),
+            Kind::Ddl if is_mariadb => has_rows_of_query(sql, dialect).then_some(Self::Counted),
+            _ => None,
+        }
+    }
+}
+
+/// Whether what is inserted comes from a query instead of a list of values.
+fn has_rows_of_query(sql: &[u8], dialect: Dialect) -> bool {
+    let lexer = Lexer::new(sql, dialect);
+    let mut words = lexer.map(|token| lexer.text(token));
+    let first = words.find(|word| is_one_of(word, &[b"values", b"value", b"set", b"select"]));
+    first.is_some_and(|word| is_one_of(word, &[b"select"]))
+}
+
+/// Whether several tables are changed, or one by the rows of a subquery that servers join with it.
+fn is_join(sql: &[u8], dialect: Dialect) -> bool {
+    let lexer = Lexer::new(sql, dialect);
+    let mut last: [&[u8]; 2] = [b"", b""];
+    let mut has_query = false;
+    for token in lexer {
+        let word = lexer.text(token);
+        if is_one_of(word, &[b"select"]) {
+            has_query = true;
+            if is_one_of(last[0], &[b"in", b"exists"]) && last[1] == b"(" {
+                return true;
+            }
+        }
+        last = [last[1], word];
+    }
+    !has_query
+}
+
+/// Whether the word behind EXPLAIN is no table's name.
+fn begins_statement(word: &[u8]) -> bool {
+    const BEGINNINGS: [&[u8]; 11] = [
+        b"select",
+        b"insert",
+        b"update",
+        b"delete",
+        b"replace",
+        b"with",
+        b"table",
+        b"format",
+        b"extended",
+        b"partitions",
+        b"for",
+    ];
+    let word = word.split(|byte| *byte == b'=').next().unwrap_or_default();
+    is_one_of(word, &BEGINNINGS) || word.starts_with(b"(")
+}
+
+/// Whether a SHOW about conditions is one of their number.
+pub fn counts_conditions(sql: &[u8]) -> bool {
+    let count = second_word(sql).and_then(|word| word.get(..5));
+    count.is_some_and(|word| is_one_of(word, &[b"count"]))
+}
+
+fn second_word(sql: &[u8]) -> Option<&[u8]> {
+    words(sql).nth(1)
+}
+
+fn words(sql: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let words = sql.split(|byte| byte.is_ascii_whitespace());
+    words.filter(|word| !word.is_empty())
+}
+
+fn is_one_of(word: &[u8], all: &[&[u8]]) -> bool {
+    all.iter().any(|one| word.eq_ignore_ascii_case(one))
+}
+
+/// Whether the statement makes, changes or drops what is no table and not on one.
+fn is_about_no_table(sql: &[u8]) -> bool {
+    const TABLES: [&[u8]; 6] = [
+        b"table",
+        b"view",
+        b"trigger",
+        b"index",
+        b"sequence",
+        b"event",
+    ];
+    const OTHERS: [&[u8]; 7] = [
+        b"database",
+        b"schema",
+        b"procedure",
+        b"function",
+        b"user",
+        b"role",
+        b"server",
+    ];
+    let mut words = sql.split(|byte| byte.is_ascii_whitespace());
+    let object = words.find(|word| is_one_of(word, &TABLES) || is_one_of(word, &OTHERS));
+    object.is_some_and(|word| is_one_of(word, &OTHERS))
+}
