@@ -5,3 +5,5 @@ pub mod plot;
 pub mod record;
 pub mod responses;
 pub mod statements;
+pub mod sysbench;
+pub mod workload;

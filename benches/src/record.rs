@@ -111,7 +111,10 @@ fn output(program: &str, arguments: &[&str]) -> String {
 
 /// The command as people should repeat it: where the JSON went matters to nobody else.
 fn command_line(name: &str, arguments: impl Iterator<Item = String>) -> String {
-    let mut line = format!("scripts/bench {name}");
+    let mut line = match std::env::var("ISTHMUS_BIN") {
+        Ok(program) => format!("ISTHMUS_BIN={program} scripts/bench {name}"),
+        Err(_) => format!("scripts/bench {name}"),
+    };
     let mut arguments = arguments.skip(1);
     while let Some(argument) = arguments.next() {
         if argument == "--json" {

@@ -237,7 +237,7 @@ impl Proxy {
 /// that was built into the same target directory as the running program.
 pub fn proxy_binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("ISTHMUS_BIN") {
-        return Ok(path.into());
+        return std::path::absolute(&path).doing("find", Path::new(&path));
     }
     let running = std::env::current_exe().doing("find", Path::new("the running program"))?;
     // Tests and benches lie in `deps`, examples in `examples`, binaries at the top.

@@ -5,9 +5,7 @@ mod client;
 mod process;
 mod report;
 mod sessions;
-mod sysbench;
 mod target;
-mod workload;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -15,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use isthmus_benches::record::Run;
+use isthmus_benches::sysbench::{self, Link};
+use isthmus_benches::workload::{Upstream, Workload};
 use isthmus_lab::{APP, Lab, Options, SCHEMA, Server};
 
 use crate::client::Client;
 use crate::process::CpuTime;
 use crate::report::{Idle, Report, Slices, Streaming};
 use crate::target::{Kind, Target};
-use crate::workload::{Upstream, Workload};
 
 type Failure = Box<dyn Error>;
 
@@ -193,7 +192,7 @@ fn slices_at(
         );
         for (target, results) in in_turn(round, targets.iter().zip(&mut all)) {
             let before = target.pid.map(CpuTime::of).transpose()?;
-            let outcome = sysbench::slice(target.address, workload, threads, slice)?;
+            let outcome = sysbench::slice(target.address, &Link::Plain, workload, threads, slice)?;
             results.queries_per_second.push(outcome.queries_per_second);
             results.average_ms.push(outcome.average_ms);
             results.p95_ms.push(outcome.p95_ms);

@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use isthmus_benches::record::{Run, median, table};
+use isthmus_benches::workload::Workload;
 use serde::Serialize;
 
 use crate::target::Kind;
-use crate::workload::Workload;
 
 /// The most that Isthmus may cost, as a multiple of HAProxy's CPU per GB of a large result.
 const STREAMING_GOAL: f64 = 1.1;

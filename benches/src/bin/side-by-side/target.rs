@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use isthmus_benches::workload::Upstream;
 use isthmus_lab::{APP, Lab, MONITOR, Process, Proxy, is_listening};
 use serde::Serialize;
 
 use crate::Failure;
-use crate::workload::Upstream;
 
 /// How long a proxy may take until it serves.
 const LIMIT: Duration = Duration::from_secs(20);

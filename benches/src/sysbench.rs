@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,21 +11,54 @@ use isthmus_lab::{APP, SCHEMA};
 use crate::workload::Workload;
 
 /// Rows of the table.
-pub(crate) const ROWS: u32 = 10_000;
+pub const ROWS: u32 = 10_000;
+
+/// How sysbench connects.
+#[derive(Debug, Clone)]
+pub enum Link {
+    /// With nothing around the packets.
+    Plain,
+    /// With TLS.
+    Encrypted {
+        /// The directory with `cacert.pem`, `client-cert.pem` and `client-key.pem`.
+        certificates: PathBuf,
+    },
+    /// With zlib.
+    Compressed,
+}
+
+impl Link {
+    /// What it is called in messages.
+    pub fn title(&self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Encrypted { .. } => "encrypted",
+            Self::Compressed => "compressed",
+        }
+    }
+}
 
 /// What sysbench says about a slice.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Outcome {
-    pub(crate) queries: u64,
-    pub(crate) queries_per_second: f64,
-    pub(crate) average_ms: f64,
-    pub(crate) p95_ms: f64,
+pub struct Outcome {
+    /// Statements that were answered.
+    pub queries: u64,
+    /// The same in a second.
+    pub queries_per_second: f64,
+    /// The average time of a transaction, in milliseconds.
+    pub average_ms: f64,
+    /// The time that 95 of 100 transactions stay below, in milliseconds.
+    pub p95_ms: f64,
 }
 
 /// Makes the table.
-pub(crate) fn prepare(writer: SocketAddr) -> io::Result<()> {
+///
+/// # Errors
+/// If sysbench is not there or fails.
+pub fn prepare(writer: SocketAddr) -> io::Result<()> {
     run(
         writer,
+        &Link::Plain,
         Workload::TextPointSelect,
         &["--threads=1"],
         "prepare",
@@ -32,22 +66,39 @@ pub(crate) fn prepare(writer: SocketAddr) -> io::Result<()> {
     .map(drop)
 }
 
-/// Runs the workload for so long.
-pub(crate) fn slice(
+/// Runs the workload for so long, in whole seconds.
+///
+/// # Errors
+/// If sysbench is not there, fails, or says something else than expected.
+pub fn slice(
     address: SocketAddr,
+    link: &Link,
     workload: Workload,
     threads: u32,
     length: Duration,
 ) -> io::Result<Outcome> {
     let time = format!("--time={}", length.as_secs().max(1));
     let threads = format!("--threads={threads}");
-    let text = run(address, workload, &[&time, &threads], "run")?;
+    let text = run(address, link, workload, &[&time, &threads], "run")?;
     outcome(&text).ok_or_else(|| io::Error::other(format!("sysbench printed no figures:\n{text}")))
 }
 
-fn run(address: SocketAddr, workload: Workload, more: &[&str], action: &str) -> io::Result<String> {
+fn run(
+    address: SocketAddr,
+    link: &Link,
+    workload: Workload,
+    more: &[&str],
+    action: &str,
+) -> io::Result<String> {
+    let (directory, option) = match link {
+        Link::Plain => (Path::new("."), "--mysql-ssl=off"),
+        Link::Encrypted { certificates } => (certificates.as_path(), "--mysql-ssl=on"),
+        Link::Compressed => (Path::new("."), "--mysql-compression=on"),
+    };
     let output = Command::new("sysbench")
+        .current_dir(directory)
         .args(workload.arguments())
+        .arg(option)
         .args(["--db-driver=mysql", "--events=0", "--tables=1"])
         // Those that it ignores by default, and duplicate keys: without a transaction two threads
         // may both delete a row and put it back.

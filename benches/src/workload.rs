@@ -6,7 +6,7 @@ use serde::Serialize;
 /// One of sysbench's programs, in one protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Workload {
+pub enum Workload {
     /// Point selects as text.
     TextPointSelect,
     /// Point selects by prepared statements.
@@ -19,7 +19,7 @@ pub(crate) enum Workload {
 
 /// The server that a relay without routing has to lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Upstream {
+pub enum Upstream {
     /// The one that takes writes.
     Writer,
     /// The one that only answers reads.
@@ -28,14 +28,15 @@ pub(crate) enum Upstream {
 
 impl Workload {
     /// All of them, those that share their proxies next to each other.
-    pub(crate) const ALL: [Self; 4] = [
+    pub const ALL: [Self; 4] = [
         Self::TextPointSelect,
         Self::PreparedPointSelect,
         Self::ReadWrite,
         Self::ReadWriteAutocommit,
     ];
 
-    pub(crate) fn title(self) -> &'static str {
+    /// What it is called in tables.
+    pub fn title(self) -> &'static str {
         match self {
             Self::TextPointSelect => "Text point selects",
             Self::PreparedPointSelect => "Prepared point selects",
@@ -45,7 +46,7 @@ impl Workload {
     }
 
     /// The most that Isthmus may cost, as a multiple of HAProxy's CPU per query.
-    pub(crate) fn goal(self) -> f64 {
+    pub fn goal(self) -> f64 {
         match self {
             Self::TextPointSelect | Self::PreparedPointSelect => 1.15,
             Self::ReadWrite => 1.25,
@@ -53,7 +54,8 @@ impl Workload {
         }
     }
 
-    pub(crate) fn upstream(self) -> Upstream {
+    /// The server that it needs.
+    pub fn upstream(self) -> Upstream {
         match self {
             Self::TextPointSelect | Self::PreparedPointSelect => Upstream::Reader,
             Self::ReadWrite | Self::ReadWriteAutocommit => Upstream::Writer,
@@ -61,7 +63,7 @@ impl Workload {
     }
 
     /// What tells sysbench what to do.
-    pub(crate) fn arguments(self) -> &'static [&'static str] {
+    pub fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::TextPointSelect => &["oltp_point_select", "--db-ps-mode=disable"],
             Self::PreparedPointSelect => &["oltp_point_select", "--db-ps-mode=auto"],
