@@ -56,7 +56,7 @@ const SABOTAGE: [&str; 12] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED",
     "SET character_set_results = NULL",
     "SET collation_connection = latin1_bin",
-    "SET wait_timeout = 1",
+    "SET wait_timeout = 1000",
     "USE information_schema",
 ];
 
