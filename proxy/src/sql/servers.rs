@@ -129,6 +129,10 @@ fn is_of_one_server(schema: OwnSchema, table: &[u8]) -> bool {
             "tp_",
             "slave_status",
             "rds_",
+            // Replicas have every event disabled, and do not hear of plugins.
+            "events",
+            "plugins",
+            "all_plugins",
         ]),
         OwnSchema::Sys => begins(&[
             "processlist",
@@ -150,6 +154,9 @@ fn is_of_one_server(schema: OwnSchema, table: &[u8]) -> bool {
             "x$",
         ]),
         OwnSchema::Mysql => begins(&[
+            "event",
+            "plugin",
+            "servers",
             "general_log",
             "slow_log",
             "gtid_",

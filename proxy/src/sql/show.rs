@@ -58,16 +58,26 @@ pub(super) fn show(mut rest: Words<'_>) -> Plan {
         b"function" | b"procedure" | b"package" | b"library" => schema(all),
         b"table" if rest.accept_any(&["status", "types"]) => schema(all),
         b"character" if rest.accept("set") => schema(all),
+        b"events" => events(),
+        b"plugins" => one_server(),
+        b"create" if rest.peek().is_some_and(|word| word.is("event")) => events(),
         b"tables" | b"columns" | b"fields" | b"index" | b"indexes" | b"keys" | b"create"
-        | b"databases" | b"schemas" | b"triggers" | b"events" | b"grants" | b"privileges"
-        | b"engines" | b"charset" | b"collation" | b"plugins" | b"contributors" | b"authors"
-        | b"locales" => schema(all),
+        | b"databases" | b"schemas" | b"triggers" | b"grants" | b"privileges" | b"engines"
+        | b"charset" | b"collation" | b"contributors" | b"authors" | b"locales" => schema(all),
         _ => one_server(),
     }
 }
 
 fn one_server() -> Plan {
     Plan::new(Kind::Show, Place::Writer, "it speaks of one server")
+}
+
+fn events() -> Plan {
+    Plan::new(
+        Kind::Show,
+        Place::Writer,
+        "replicas have every event disabled",
+    )
 }
 
 fn diagnostics() -> Plan {
