@@ -65,7 +65,8 @@ side-by-side: Ratios are taken within each round, in which the ways take turns, 
 (least to most): on a shared machine they say more than the figures themselves. MySQL 9.7, a writer
 and a reader, without distance; `direct` and HAProxy go to the reader, or to the writer where
 something is written. HAProxy runs in TCP mode with its defaults (one thread for each processor),
-Isthmus with its defaults but without encryption towards the servers.
+Isthmus with its defaults but without encryption towards the servers. Commands that name an
+ISTHMUS_BIN measured the build of `scripts/release`, others that of `cargo build --release`.
 
 ocean: Pages of a family album, each on a connection of its own with TLS, with the writer an ocean
 away and a reader next door to the application. `direct` and HAProxy go to the writer.

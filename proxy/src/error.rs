@@ -79,11 +79,13 @@ impl SqlError {
         )
     }
 
-    /// 2013: the backend connection broke while a statement that may have run was on it.
+    /// 1158 (08S01), as servers say of a connection that they cannot read from: the backend connection
+    /// broke while a statement that may have run was on it. The numbers from 2000 to 2999 are those of
+    /// clients' own errors, which some of them take for a malformed packet where a server sends one.
     pub fn lost_connection(endpoint: &str, cause: &dyn fmt::Display) -> Self {
         Self::new(
-            2013,
-            "HY000",
+            1158,
+            "08S01",
             format!(
                 "Lost connection to endpoint '{endpoint}' during the statement ({cause}); it may or may not have run"
             ),
@@ -114,6 +116,16 @@ impl SqlError {
             4031,
             "HY000",
             "The client was disconnected by Isthmus because of inactivity; raise timeouts.idle or connect again",
+        )
+    }
+
+    /// 1231: the login names a collation whose character set no client can send, in the words of a
+    /// server.
+    pub fn unsendable_charset(charset: &str) -> Self {
+        Self::new(
+            1231,
+            "42000",
+            format!("Variable 'character_set_client' can't be set to the value of '{charset}'"),
         )
     }
 

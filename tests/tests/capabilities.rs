@@ -181,6 +181,20 @@ async fn found_rows(flavor: Flavor) {
     }
 }
 
+async fn a_character_set_that_no_client_can_send(flavor: Flavor) {
+    const UCS2_GENERAL_CI: u16 = 35;
+    let rig = Rig::start(flavor, "").await;
+    let mut refusals = Vec::new();
+    for address in [writer(&rig).await, rig.proxy.address()] {
+        let mut client = Client::connect(address).await.unwrap().unwrap();
+        client.collation = UCS2_GENERAL_CI;
+        let login = client.authenticate(&rig.user, PASSWORD, None);
+        let refusal = login.await.unwrap().unwrap_err();
+        refusals.push((refusal.code, refusal.state, refusal.message));
+    }
+    assert_eq!(refusals[1], refusals[0]);
+}
+
 async fn ignore_space(flavor: Flavor) {
     let rig = Rig::start(flavor, "[pool]\nmax_connections = 2").await;
     rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
@@ -591,6 +605,7 @@ isthmus_tests::on_both! {
     what_stands_between_columns_and_rows
     the_end_of_rows
     found_rows
+    a_character_set_that_no_client_can_send
     ignore_space
     interactive
     no_schema

@@ -603,7 +603,7 @@ async fn every_write_is_seen(flavor: Flavor) {
         rig.writer.set_delays(Duration::ZERO, Duration::ZERO);
     };
     let (update, ()) = tokio::join!(update, cutting);
-    assert_eq!(code(update), 2013);
+    assert_eq!(code(update), 1158);
     let n: Option<u32> = conn
         .query_first("SELECT n FROM r WHERE id = 99")
         .await

@@ -14,6 +14,7 @@ use mysql_async::{Conn, Opts};
 
 on_both! {
     a_scope_says_who_else_sees_a_write
+    who_is_told_of_a_write_sees_it
     a_token_goes_from_region_to_region
 }
 
@@ -86,6 +87,20 @@ async fn a_scope_says_who_else_sees_a_write(flavor: Flavor) {
         for conn in [&mut writer, &mut same_user, &mut other] {
             back_on_the_reader(conn).await;
         }
+    }
+}
+
+/// The client whose write was acknowledged tells another one, which reads at once.
+async fn who_is_told_of_a_write_sees_it(flavor: Flavor) {
+    let rig = Rig::start(flavor, "[consistency]\nscope = \"user\"").await;
+    rig.prepare_data(&["CREATE TABLE t (id INT PRIMARY KEY)"])
+        .await;
+    let (mut teller, mut told) = (rig.wire().await, rig.wire().await);
+    for id in 0..1000 {
+        let insert = format!("INSERT INTO t VALUES ({id})");
+        teller.query(&insert).await.unwrap().expect_ok();
+        let read = format!("SELECT COUNT(*) FROM t WHERE id = {id}");
+        assert_eq!(told.query(&read).await.unwrap().value(), "1", "{id}");
     }
 }
 

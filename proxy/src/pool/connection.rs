@@ -59,6 +59,10 @@ pub struct Connection {
     /// Statements to be closed with the next write.
     closing: Vec<u32>,
     born: Instant,
+    /// The endpoint's [`Endpoint::renewals`] before it logged in.
+    ///
+    /// [`Endpoint::renewals`]: crate::topology::Endpoint::renewals
+    pub(super) renewals: u64,
     /// When it was lent last, or born.
     pub(super) used: Instant,
     /// At which age it is replaced.
@@ -107,6 +111,7 @@ impl Connection {
             next_statement: Some(1),
             closing: Vec::new(),
             born: now,
+            renewals: 0,
             used: now,
             life: shortened(max_life, connected.thread_id),
             patience: Duration::MAX,
@@ -121,6 +126,8 @@ impl Connection {
             Some(CloseReason::Age)
         } else if now.saturating_duration_since(self.used) >= self.patience {
             Some(CloseReason::WaitTimeout)
+        } else if self.renewals != self.origin.endpoint.renewals() {
+            Some(CloseReason::Outdated)
         } else {
             None
         }

@@ -184,6 +184,12 @@ impl State {
         }
     }
 
+    /// The character set that statements are said to come in, if no client can send it.
+    pub fn unsendable_charset(&self) -> Option<&[u8]> {
+        let charset = self.variables.get(CLIENT_CHARSET)?;
+        ONLY_RESULTS.contains(&&**charset).then_some(charset)
+    }
+
     /// The character set of results and its collation, as they stand behind SET NAMES, which nothing
     /// else can set together.
     fn names(&self) -> Option<(&[u8], &[u8])> {

@@ -128,6 +128,7 @@ impl Manager {
     }
 
     async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Box<Connection>, ConnectError> {
+        let renewals = self.origin.endpoint.renewals();
         let server = self
             .origin
             .endpoint
@@ -158,6 +159,7 @@ impl Manager {
             self.statement_limit,
             permit,
         );
+        connection.renewals = renewals;
         match connection.initialise().await {
             Ok(None) => Ok(Box::new(connection)),
             Ok(Some(error)) => Err(ConnectError::Refused(error)),

@@ -106,6 +106,8 @@ pub struct Forward<'a> {
     pub has_own_tracking: bool,
     /// Makes the tokens that the client is told, if it wants to hear of them.
     pub token: Option<MakeToken<'a>>,
+    /// What is to be known before the client hears that its statement has succeeded.
+    pub on_ok: Option<&'a (dyn Fn() + Sync)>,
     /// Whether the client is told of one warning more than the server has.
     pub adds_warning: bool,
     /// The status flags of the session's transaction, where the connection is not the one that it is
@@ -396,6 +398,9 @@ impl Forwarding<'_> {
             if let Some(bytes) = self.out.get_mut(place..place + 2) {
                 bytes.copy_from_slice(&known.bits().to_le_bytes());
             }
+        }
+        if let Some(note) = self.options.on_ok {
+            note();
         }
         let adds_warning = self.options.adds_warning;
         let token = self.options.token.and_then(|make| make(&ok));

@@ -107,6 +107,7 @@ impl Session {
             hold_back: HoldBack::EVERYTHING,
             is_in_read_only: false,
             statement_id: id,
+            on_ok: None,
             token: None,
             adds_warning: false,
             transaction: None,

@@ -343,7 +343,13 @@ impl Session {
             }
             Signal::Shutdown | Signal::Stop => SqlError::shutdown(),
             Signal::Kill => return true,
-            Signal::Idle if self.handle.has_idle_limit() => SqlError::own_idle(),
+            // MariaDB closes the connection without a word.
+            Signal::Idle if self.handle.has_idle_limit() => {
+                if self.server().is_some_and(|server| server.is_mariadb) {
+                    return true;
+                }
+                SqlError::own_idle()
+            }
             Signal::Idle => SqlError::idle(),
         };
         self.client.sequence = 0;

@@ -113,6 +113,7 @@ impl Session {
             hold_back: HoldBack::empty(),
             is_in_read_only: false,
             statement_id: 0,
+            on_ok: None,
             token: None,
             adds_warning: false,
             transaction: Some(self.client.status),

@@ -32,6 +32,8 @@ pub(super) struct Deferred {
     /// A statement had warnings: it may have changed what is not transactional, of which the end
     /// of the transaction warns too.
     has_warned: bool,
+    /// It was begun by a statement that says so. MySQL tells clients of the end of such a one.
+    is_explicit: bool,
     /// A hint asks for its reads before the first write to be answered by the reader.
     pub(super) is_optimistic: bool,
     /// It has begun on the reader, and what is owed, on no server that could write.
@@ -92,6 +94,11 @@ impl Deferred {
         self.is_doubtful
     }
 
+    /// Whether the transaction was begun by a statement that says so.
+    pub(super) fn is_explicit(&self) -> bool {
+        self.is_explicit
+    }
+
     /// Whether a statement of the transaction had warnings.
     pub(super) fn has_warned(&self) -> bool {
         self.has_warned
@@ -101,6 +108,7 @@ impl Deferred {
     pub(super) fn begin_read_only(&mut self) {
         *self = Self {
             owed: vec![Owed::BeginReadOnly],
+            is_explicit: true,
             ..Self::default()
         };
     }
@@ -153,6 +161,7 @@ impl Deferred {
         if std::mem::take(&mut self.is_doubtful) && !autocommit {
             self.savepoints.clear();
         }
+        self.is_explicit |= begins(plan);
         self.note_savepoints(plan);
     }
 
@@ -286,6 +295,7 @@ impl Session {
         }
         self.deferred = Deferred {
             owed: vec![Owed::Begin],
+            is_explicit: true,
             is_optimistic,
             ..Deferred::default()
         };
@@ -365,6 +375,11 @@ impl Session {
             self.deferred.note(plan, reply, autocommit);
         }
     }
+}
+
+fn begins(plan: &Plan) -> bool {
+    matches!(plan.transaction, Some(TransactionEffect::Begin { .. }))
+        || plan.parts.iter().any(|part| begins(part))
 }
 
 fn is_just_rollback(plan: &Plan) -> bool {

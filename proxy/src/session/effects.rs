@@ -175,6 +175,13 @@ impl Session {
         };
         let gtids = tracked.gtids.take();
         self.note_mark(plan, &reply, gtids, told.position, was_open, &lease);
+        if sql::changes_accounts(plan, sql, self.state.dialect) {
+            if reply.error.is_some() {
+                // A part of it may have been done.
+                lease.endpoint().renew();
+            }
+            self.renew_readers();
+        }
         // The answer is out.
         self.client.sequence = 0;
         Ok(self.part_from(lease, plan).await)

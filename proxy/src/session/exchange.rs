@@ -204,6 +204,17 @@ impl Session {
         let announcer = self.announcer(plan, lease);
         let announcer = announcer.as_ref();
         let make_token = announcer.map(|announcer| |ok: &OkPacket<'_>| announcer.token(ok));
+        let changes_accounts = sql::changes_accounts(plan, work.sql(), self.state.dialect);
+        let changed = changes_accounts.then(|| lease.endpoint().clone());
+        let herald = self.herald_of(plan, lease.leads_to_writer());
+        let note_ok = || {
+            if let Some(endpoint) = &changed {
+                endpoint.renew();
+            }
+            if let Some(herald) = &herald {
+                herald.announce();
+            }
+        };
         let mut hold_back = ahead.remedied;
         hold_back.set(HoldBack::REFUSALS, ahead.is_reader);
         hold_back.set(HoldBack::NO_SCHEMA, self.gone_schema.is_some());
@@ -214,6 +225,7 @@ impl Session {
             is_in_read_only: self.transaction == Transaction::ReadOnly,
             statement_id: work.statement_id(),
             has_own_tracking: has_own_tracking(plan),
+            on_ok: (changed.is_some() || herald.is_some()).then_some(&note_ok),
             adds_warning: self.warns(plan),
             transaction: None,
             after,
@@ -245,7 +257,7 @@ impl Session {
             && work
                 .executed()
                 .is_none_or(|statement| is_prepared(lease, statement))
-            && (self.text_statements.is_empty() || !plan.is_script())
+            && !self.hands_over(work, plan)
             && !self.restores(plan, is_held)
     }
 
@@ -258,7 +270,7 @@ impl Session {
         plan: &Plan,
         ahead: Ahead<'_>,
     ) -> Result<Result<u8, Outcome>, Failure> {
-        if plan.is_script() && !self.text_statements.is_empty() {
+        if self.hands_over(work, plan) {
             self.hand_over(lease, plan, ahead.is_held).await?;
         }
         let state = self.state_for(work, plan);

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use isthmus_protocol::ok::OkPacket;
 use isthmus_protocol::response::Kind;
@@ -16,6 +16,9 @@ use crate::error::SqlError;
 use crate::pool::{Lease, State};
 use crate::relay::{RelayError, ServerError, Tracking};
 use crate::sql::{self, Place, Plan};
+
+/// What a reader has not heard of accounts by then, it hears of unnoticed.
+const LONGEST_LAG: Duration = Duration::from_secs(600);
 
 /// Why a session begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,11 @@ impl Session {
     /// # Errors
     /// If the client is gone.
     pub async fn open(&mut self, beginning: Beginning) -> io::Result<bool> {
+        if let Some(charset) = self.state.unsendable_charset() {
+            let error = SqlError::unsendable_charset(&String::from_utf8_lossy(charset));
+            self.client.send_error(&error).await?;
+            return Ok(false);
+        }
         self.expect_statements();
         let schema = self.identity.database.take();
         if let Some(schema) = schema.filter(|schema| !schema.is_empty())
@@ -97,6 +105,21 @@ impl Session {
                 %error,
                 "sessions begin as before a SET GLOBAL until the proxy can ask for what it changed"
             );
+        }
+    }
+
+    /// Connections that have logged in before accounts changed are not lent any more: to the writer
+    /// since the client has heard of it, to a reader as soon as that has heard of it too.
+    pub(super) fn renew_readers(&self) {
+        let Some(mark) = self.mark.as_ref().map(|pin| pin.mark) else {
+            return;
+        };
+        for reader in &self.world.readers {
+            let reader = reader.clone();
+            tokio::spawn(async move {
+                reader.wait(mark, None, LONGEST_LAG).await;
+                reader.endpoint.renew();
+            });
         }
     }
 

@@ -47,7 +47,10 @@ impl Session {
             tells_id: true,
         });
         self.handle.set_at_rest();
-        let changes = self.transaction_change(b"________");
+        let changes = match self.autocommit() || self.deferred.is_explicit() {
+            true => self.transaction_change(b"________"),
+            false => Vec::new(),
+        };
         self.forget_transaction();
         // What is not transactional has been written, and what was read has been seen.
         self.settle_mark();

@@ -3,9 +3,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::Session;
+use super::effects::ends_transaction;
+use super::{Session, Shared, World};
 use crate::config::{Pinning, Scope};
 use crate::consistency::{Mark, SharedMark, Token};
+use crate::routing::Transaction;
 use crate::sql::{Hints, Plan};
 
 /// What a session shares its mark by.
@@ -33,6 +35,37 @@ impl Sharing {
     pub(super) fn clear(&mut self) {
         self.key = None;
         self.taken = None;
+    }
+}
+
+/// Raises the mark that a session shares.
+pub(super) struct Herald {
+    shared: Arc<Shared>,
+    world: Arc<World>,
+    user: Arc<SharedMark>,
+    key: Option<Box<str>>,
+}
+
+impl Herald {
+    /// Lets others see everything up to now.
+    pub(super) fn announce(&self) {
+        self.raise(self.shared.ledger.mark(Token::anything()));
+    }
+
+    fn raise(&self, mark: Mark) {
+        let marks = &self.shared.marks;
+        match self.world.config.consistency.scope {
+            Scope::Session => {}
+            Scope::Global => marks.global.raise(mark),
+            Scope::User => self.user.raise(mark),
+            Scope::Key => {
+                if let Some(key) = &self.key {
+                    let readers = &self.world.readers;
+                    let is_needless = |mark| readers.iter().all(|reader| reader.has_seen(mark));
+                    marks.keys.raise(key, mark, is_needless);
+                }
+            }
+        }
     }
 }
 
@@ -95,16 +128,34 @@ impl Session {
     /// Lets those who share the session's mark see what it has written or seen. What everybody
     /// shares is raised by writes only.
     pub(super) fn share_mark(&self, mark: Mark) {
-        match self.world.config.consistency.scope {
-            Scope::Session | Scope::Global => {}
-            Scope::User => self.sharing.user.raise(mark),
-            Scope::Key => {
-                if let Some(key) = &self.sharing.key {
-                    let readers = &self.world.readers;
-                    let is_needless = |mark| readers.iter().all(|reader| reader.has_seen(mark));
-                    self.shared.marks.keys.raise(key, mark, is_needless);
-                }
-            }
+        if !matches!(
+            self.world.config.consistency.scope,
+            Scope::Session | Scope::Global
+        ) {
+            self.herald().raise(mark);
+        }
+    }
+
+    /// What lets others see what a statement on the writer writes or shows, before its client hears
+    /// that it is done and can tell them. `None` where nobody else has to see it.
+    pub(super) fn herald_of(&self, plan: &Plan, is_on_writer: bool) -> Option<Herald> {
+        let has_to = match self.world.config.consistency.scope {
+            Scope::Session => false,
+            Scope::Global => plan.marks || self.has_written,
+            Scope::User => true,
+            Scope::Key => self.sharing.key.is_some(),
+        };
+        // What a transaction has written nobody sees before its end.
+        let goes_on = self.transaction != Transaction::None && !ends_transaction(plan);
+        (has_to && is_on_writer && !goes_on).then(|| self.herald())
+    }
+
+    fn herald(&self) -> Herald {
+        Herald {
+            shared: self.shared.clone(),
+            world: self.world.clone(),
+            user: self.sharing.user.clone(),
+            key: self.sharing.key.clone(),
         }
     }
 

@@ -97,7 +97,9 @@ impl Session {
             (Place::Refused, _) => return self.refuse_statement(&inner.plan).await.map(Some),
             _ => {}
         }
-        let is_own = !self.holds.contains(Holds::TEXT_PREPARE)
+        // A routine may have prepared others on the connection, which know nothing of the session's.
+        const OTHERS: Holds = Holds::TEXT_PREPARE.union(Holds::UNNAMED_CHANGE);
+        let is_own = !self.holds.intersects(OTHERS)
             && !inner.plan.needs.intersects(REWRITTEN)
             && self.text_statements.len() < MOST;
         if !is_own {
@@ -126,19 +128,28 @@ impl Session {
         Ok(Some(flow))
     }
 
-    /// Gives the statements that a script names to this connection's server, under the names that
-    /// the session has for them. From then on they are the server's.
+    /// Whether a statement has the server find textual prepared statements of the session's. One that
+    /// is itself executed as such does without: it would keep its connection for that.
+    pub(super) fn hands_over(&self, work: &Work<'_>, plan: &Plan) -> bool {
+        !self.text_statements.is_empty()
+            && !matches!(work, Work::Text { .. })
+            && (plan.is_script() || runs_routine(plan) || plan.prepared.is_some())
+    }
+
+    /// Gives the statements that a script names, or that a routine may, to this connection's server,
+    /// under the names that the session has for them. From then on they are the server's.
     pub(super) async fn hand_over(
         &mut self,
         lease: &mut Lease,
-        script: &Plan,
+        plan: &Plan,
         is_held: bool,
     ) -> Result<(), Failure> {
-        for part in &script.parts {
-            let prepared = part.prepared.as_ref();
-            let name = prepared.and_then(|prepared| Some(prepared.name.as_ref()?.to_lowercase()));
-            let kept = name.and_then(|name| self.text_statements.remove_entry(&name));
-            let Some((name, statement)) = kept else {
+        let names: Vec<String> = match runs_routine(plan) {
+            true => self.text_statements.keys().cloned().collect(),
+            false => names(plan).collect(),
+        };
+        for name in names {
+            let Some(statement) = self.text_statements.get(&name).cloned() else {
                 continue;
             };
             let state = self.state_to_prepare(lease, &statement, is_held);
@@ -152,8 +163,12 @@ impl Session {
             lease.form.put_query(&mut out, &sql);
             lease.stream.write_all(&out).await.map_err(not_sent)?;
             self.last.trips += 1;
-            lease.swallow(Kind::Simple).await?;
+            let prepared = lease.swallow(Kind::Simple).await?;
             lease.forget_next_statement();
+            if prepared.error.is_some() {
+                continue;
+            }
+            self.text_statements.remove(&name);
             self.holds |= Holds::TEXT_PREPARE;
             let takes = Transfer::Takes(Possession::TextPrepare, name.into_bytes());
             self.possessions.note(vec![takes], false);
@@ -173,4 +188,16 @@ impl Session {
         let planned = self.plan(nothing, false);
         self.run_text(nothing, &planned).await
     }
+}
+
+/// Whether the statement runs what may execute, prepare and forget statements by their names.
+fn runs_routine(plan: &Plan) -> bool {
+    matches!(plan.kind, sql::Kind::Call | sql::Kind::Compound)
+        || plan.parts.iter().any(|part| runs_routine(part))
+}
+
+/// The names of the textual prepared statements that a statement speaks of, in lower case.
+fn names(plan: &Plan) -> impl Iterator<Item = String> {
+    let plans = std::iter::once(plan).chain(plan.parts.iter().map(|part| &**part));
+    plans.filter_map(|plan| Some(plan.prepared.as_ref()?.name.as_ref()?.to_lowercase()))
 }

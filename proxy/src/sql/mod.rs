@@ -1,6 +1,7 @@
 //! What a statement says, read from its bytes as the server would read them: lexer, digest,
 //! hints, classification into a plan, and the plan cache. Knows no session and no server.
 
+mod accounts;
 pub mod cache;
 mod classify;
 mod diagnosis;
@@ -28,6 +29,7 @@ mod token;
 mod tree;
 mod words;
 
+pub use accounts::changes_accounts;
 pub use cache::{PlanCache, PlanKey, Planned};
 pub use diagnosis::{ConditionItem, ConditionNumber, Diagnosis, StatementItem, read as diagnosis};
 pub use dialect::{Charset, Dialect, OwnSchema};

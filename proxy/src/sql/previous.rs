@@ -143,9 +143,22 @@ impl Found {
 /// Whether what is inserted comes from a query instead of a list of values.
 fn has_rows_of_query(sql: &[u8], dialect: Dialect) -> bool {
     let lexer = Lexer::new(sql, dialect);
-    let mut words = lexer.map(|token| lexer.text(token));
-    let first = words.find(|word| is_one_of(word, &[b"values", b"value", b"set", b"select"]));
-    first.is_some_and(|word| is_one_of(word, &[b"select"]))
+    let (mut depth, mut has_query) = (0_usize, false);
+    for token in lexer {
+        match lexer.text(token) {
+            b"(" => depth += 1,
+            b")" => depth = depth.saturating_sub(1),
+            word if is_one_of(word, &[b"select"]) => {
+                if depth == 0 {
+                    return true;
+                }
+                has_query = true;
+            }
+            word if depth == 0 && is_one_of(word, &[b"values", b"value", b"set"]) => return false,
+            _ => {}
+        }
+    }
+    has_query
 }
 
 /// Whether several tables are changed, or one by the rows of a subquery that servers join with it.

@@ -31,6 +31,7 @@ pub struct Endpoint {
     is_without_compression: AtomicBool,
     server: ArcSwapOption<Server>,
     learning: Mutex<()>,
+    renewals: AtomicU64,
     standing: AtomicU64,
     behind: ArcSwapOption<String>,
     doubted: Notify,
@@ -89,6 +90,7 @@ impl Endpoint {
             is_without_compression: AtomicBool::new(false),
             server: ArcSwapOption::empty(),
             learning: Mutex::new(()),
+            renewals: AtomicU64::new(0),
             standing: AtomicU64::new(Standing::UP),
             behind: ArcSwapOption::empty(),
             doubted: Notify::new(),
@@ -209,6 +211,16 @@ impl Endpoint {
         let mut connection = query::connect(self, login).await?;
         let server = query::guarded(Server::read(&mut connection)).await?;
         Ok(self.set_server(server))
+    }
+
+    /// How often accounts have changed there, as far as the proxy has heard.
+    pub fn renewals(&self) -> u64 {
+        self.renewals.load(Ordering::Acquire)
+    }
+
+    /// Accounts have changed there. Connections that have logged in before are not lent any more.
+    pub fn renew(&self) {
+        self.renewals.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Notes what was learnt about the server.

@@ -38,6 +38,102 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "routines execute the textual statements of their session, and their session those of routines",
+            script(queries(&[
+                "PREPARE s FROM 'SELECT 1'",
+                "CREATE PROCEDURE executes() EXECUTE s",
+                "CREATE PROCEDURE prepares() PREPARE s FROM 'SELECT 111'",
+                "CREATE PROCEDURE forgets() DEALLOCATE PREPARE s",
+                "CALL executes()",
+                "CALL prepares()",
+                "EXECUTE s",
+                "PREPARE s FROM 'SELECT 222'",
+                "CALL executes()",
+                "DEALLOCATE PREPARE s",
+                "CALL executes()",
+                "EXECUTE s",
+                "PREPARE s FROM 'SELECT 333'",
+                "CALL forgets()",
+                "EXECUTE s",
+                "PREPARE s FROM 'SELECT 444'",
+                "/*!50000 EXECUTE s */",
+            ])),
+        ),
+        (
+            "a routine's statement does not stand behind that of a session that had none",
+            script(queries(&[
+                "CREATE PROCEDURE executes() EXECUTE s",
+                "CREATE PROCEDURE prepares() PREPARE s FROM 'SELECT 111'",
+                "CALL prepares()",
+                "PREPARE s FROM 'SELECT 222'",
+                "CALL executes()",
+                "DEALLOCATE PREPARE s",
+                "CALL executes()",
+                "EXECUTE s",
+            ])),
+        ),
+        (
+            "a ROLLBACK of what no BEGIN has begun tells nothing of transactions",
+            Script {
+                actors: vec![Actor {
+                    capabilities: USUAL | Capabilities::SESSION_TRACK,
+                    ..actor("one", true)
+                }],
+                ..script(queries(&[
+                    "SET autocommit = 0",
+                    "INSERT INTO t (a) VALUES (5)",
+                    "ROLLBACK",
+                    "BEGIN",
+                    "INSERT INTO t (a) VALUES (5)",
+                    "ROLLBACK",
+                    "INSERT INTO t (a) VALUES (5)",
+                    "ROLLBACK",
+                ]))
+            },
+        ),
+        (
+            "FOUND_ROWS() behind statements that change rows",
+            script(
+                [
+                    "UPDATE t SET a = a + 1 WHERE id < 0",
+                    "UPDATE t SET a = a + 1 WHERE id <= 2",
+                    "UPDATE t SET a = a WHERE id <= 2",
+                    "UPDATE t SET a = 7 WHERE id IN (SELECT id FROM kinds)",
+                    "UPDATE t, kinds SET t.a = 7 WHERE t.id = kinds.id",
+                    "UPDATE t JOIN kinds USING (id) SET t.a = 8",
+                    "DELETE FROM t WHERE id < 0",
+                    "DELETE t FROM t JOIN kinds USING (id) WHERE t.id < 0",
+                    "DELETE FROM t WHERE id IN (SELECT id - 100 FROM kinds)",
+                    "INSERT INTO t (a) VALUES (8), (9)",
+                    "INSERT INTO t (a) SELECT id FROM kinds",
+                    "REPLACE INTO t (id, a) SELECT id, id FROM kinds",
+                    "DO 1",
+                ]
+                .into_iter()
+                .flat_map(|text| {
+                    [
+                        query("SELECT a FROM t"),
+                        query(text),
+                        query("SELECT FOUND_ROWS()"),
+                    ]
+                })
+                .chain([
+                    prepare("UPDATE t SET a = a + 1 WHERE id <= ?"),
+                    query("SELECT a FROM t"),
+                    execute(&[Value::Integer(0)]),
+                    query("SELECT FOUND_ROWS()"),
+                    execute(&[Value::Integer(2)]),
+                    query("SELECT FOUND_ROWS()"),
+                    query("PREPARE p FROM 'UPDATE t SET a = a + 1 WHERE id <= ?'"),
+                    query("SET @none = 0"),
+                    query("SELECT a FROM t"),
+                    query("EXECUTE p USING @none"),
+                    query("SELECT FOUND_ROWS()"),
+                ])
+                .collect(),
+            ),
+        ),
+        (
             "a text that names tables is none for MariaDB's conditions",
             script(queries(&[
                 "SELECT 1 / 3, 7 DIV 0, GROUP_CONCAT(a ORDER BY a) FROM t",

@@ -26,6 +26,8 @@ label! {
         Broken = "broken",
         /// It came back in a state that could not be cleaned.
         Unclean = "unclean",
+        /// Accounts have changed on the server since it logged in.
+        Outdated = "outdated",
         /// Its endpoint or user was changed or removed by a reload, or the proxy stops.
         Retired = "retired",
     }
