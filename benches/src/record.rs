@@ -28,7 +28,7 @@ impl Run {
         Self {
             date: output("date", &["-u", "+%F"]),
             commit: commit(),
-            command: command_line(name, std::env::args()),
+            command: command_line(name, std::env::var("ISTHMUS_BIN").ok(), std::env::args()),
             machine: machine(),
         }
     }
@@ -111,11 +111,13 @@ fn output(program: &str, arguments: &[&str]) -> String {
 }
 
 /// The command as people should repeat it: where the JSON went matters to nobody else.
-fn command_line(name: &str, arguments: impl Iterator<Item = String>) -> String {
-    let mut line = match std::env::var("ISTHMUS_BIN") {
-        Ok(program) => format!("ISTHMUS_BIN={program} scripts/bench {name}"),
-        Err(_) => format!("scripts/bench {name}"),
-    };
+fn command_line(
+    name: &str,
+    program: Option<String>,
+    arguments: impl Iterator<Item = String>,
+) -> String {
+    let mut line = program.map_or_else(String::new, |path| format!("ISTHMUS_BIN={path} "));
+    line.push_str(&format!("scripts/bench {name}"));
     let mut arguments = arguments.skip(1);
     while let Some(argument) = arguments.next() {
         if argument == "--json" {
@@ -199,9 +201,16 @@ mod tests {
             ("bench --json=a.json", ""),
             ("bench --peers", " --peers"),
         ] {
-            let line = command_line("side-by-side", arguments.split(' ').map(str::to_owned));
+            let arguments = arguments.split(' ').map(str::to_owned);
+            let line = command_line("side-by-side", None, arguments);
             assert_eq!(line, format!("scripts/bench side-by-side{expected}"));
         }
+        let program = Some("target/guided/isthmus".to_owned());
+        let line = command_line("ocean", program, std::iter::empty());
+        assert_eq!(
+            line,
+            "ISTHMUS_BIN=target/guided/isthmus scripts/bench ocean"
+        );
     }
 
     #[test]
