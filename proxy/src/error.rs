@@ -21,6 +21,7 @@ pub struct SqlError {
 
 impl SqlError {
     /// Any error: `code`, `state` (five characters) and the sentence.
+    #[cold]
     pub fn new(code: u16, state: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,

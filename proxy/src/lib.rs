@@ -10,6 +10,7 @@ pub mod explain;
 pub mod listener;
 pub mod per_thread;
 pub mod pool;
+mod rarely;
 pub mod relay;
 pub mod routing;
 pub mod rsa;

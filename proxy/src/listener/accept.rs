@@ -20,6 +20,7 @@ use crate::admin::metrics::{Held, RefuseReason};
 use crate::config::{Compression, Config};
 use crate::consistency::Mark;
 use crate::error::SqlError;
+use crate::rarely::rarely;
 use crate::relay::{Stream, watch_client};
 use crate::rsa::RsaKey;
 use crate::session::{Beginning, Ended, Handle, Session, Shared, Signal};
@@ -237,11 +238,11 @@ impl Listener {
             };
             let world = self.shared.world.load_full();
             let authenticator = self.authenticator(&world.config, peer);
-            let change = Box::pin(authenticator.change_user(client, &payload));
+            let change = rarely(authenticator.change_user(client, &payload));
             let next = match tokio::time::timeout(world.config.timeouts.handshake, change).await {
                 Ok(Ok(Some((client, identity)))) => {
                     let beginning = Beginning::ChangeUser;
-                    Box::pin(self.begin(client, identity, handle, beginning, mark)).await
+                    rarely(self.begin(client, identity, handle, beginning, mark)).await
                 }
                 _ => return,
             };

@@ -14,6 +14,7 @@ const OF_THE_SCHEMA: [&str; 2] = ["character_set_database", "collation_database"
 
 /// The question, on a connection that is known to be in this state: a row for each variable, of its
 /// name and its value.
+#[cold]
 pub fn deviations(state: &State) -> String {
     let is_plain = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     let known = state.variables.keys().map(|name| &**name).filter(is_plain);

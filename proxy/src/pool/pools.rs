@@ -82,6 +82,13 @@ impl Pool {
             }
             drop(Object::take(object));
         }
+        self.lease_pooled()
+    }
+
+    /// The same where none is nearby.
+    #[cold]
+    #[inline(never)]
+    fn lease_pooled(&self) -> Option<Lease> {
         let timeouts = Timeouts {
             wait: Some(Duration::ZERO),
             create: None,
@@ -90,7 +97,10 @@ impl Pool {
         let borrowing = pin!(self.connections.timeout_get(&timeouts));
         // Waits for nothing but a new connection, which is not begun yet (see `Manager::create`).
         match borrowing.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(object)) => Some(Lease::new(object, manager.nearby.own())),
+            Poll::Ready(Ok(object)) => {
+                let shelf = self.connections.manager().nearby.own();
+                Some(Lease::new(object, shelf))
+            }
             _ => None,
         }
     }

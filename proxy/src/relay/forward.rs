@@ -14,6 +14,7 @@ use isthmus_protocol::status::Status;
 use super::stream::COPIED;
 use super::upload::upload;
 use super::{Client, Reply, ServerError, Stream, liveness};
+use crate::rarely::rarely;
 
 /// Why a response did not reach the client whole.
 #[derive(Debug, thiserror::Error)]
@@ -290,7 +291,7 @@ impl Forwarding<'_> {
                 Piece::LocalInfile { len } => {
                     self.ready += len;
                     self.flush(backend, client).await?;
-                    Box::pin(self.upload(backend, client)).await?;
+                    rarely(self.upload(backend, client)).await?;
                 }
             }
         }

@@ -92,7 +92,7 @@ impl Session {
                 return self.refuse_statement(&planned.plan).await;
             }
             Place::Previous
-                if self.has_kept_conditions()
+                if self.has_kept_conditions().await
                     && Box::pin(self.answer_diagnosis(sql, Sending::TEXT)).await? =>
             {
                 self.last
@@ -170,9 +170,10 @@ impl Session {
             return None;
         }
         let mut values = self.diagnostics.values(self.handle.id);
-        // What brings LAST_INSERT_ID() back would be the statement before.
+        // What brings LAST_INSERT_ID() or variables back would be the statement before.
         let brings_back = touches_ids(plan) && !self.has_own_id;
-        if self.lease.is_some() && !brings_back && !self.diagnostics.are_elsewhere {
+        let has_front = brings_back || self.asks_for_own_variables(plan, sql);
+        if self.is_in_state() && !has_front && !self.diagnostics.are_elsewhere {
             // The connection is still there and knows better.
             values = Values {
                 connection_id: values.connection_id,

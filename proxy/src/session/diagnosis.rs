@@ -16,6 +16,7 @@ use super::stale;
 use crate::admin::metrics::Route;
 use crate::pool::user_variable::{self, UserValue};
 use crate::pool::{RESULTS_CHARSET, RESULTS_COLLATION};
+use crate::rarely::rarely;
 use crate::sql::{self, ConditionItem, ConditionNumber, Diagnosis, Holds, StatementItem};
 use crate::topology::Server;
 
@@ -42,10 +43,30 @@ impl Sending {
 }
 
 impl Session {
-    /// Whether the connection that the session keeps, if any, does not have the conditions of the
-    /// statement before.
-    pub(super) fn has_kept_conditions(&self) -> bool {
-        self.lease.is_none() || self.diagnostics.are_elsewhere
+    /// Whether the proxy has to answer for the conditions of the statement before: the connection that
+    /// the session keeps, if any, does not have them, or loses them as it is brought back into the
+    /// session's state. Then it is asked for them first.
+    pub(super) async fn has_kept_conditions(&mut self) -> bool {
+        if self.is_in_state() || self.diagnostics.are_elsewhere {
+            return self.diagnostics.are_elsewhere;
+        }
+        let Some(mut lease) = self
+            .lease
+            .take_if(|_| self.diagnostics.conditions.are_unread())
+        else {
+            return true;
+        };
+        // Where it is lost, the statement finds that out.
+        let _ = rarely(self.rescue_warnings(&mut lease)).await;
+        self.lease = Some(lease);
+        self.diagnostics.note_question();
+        true
+    }
+
+    /// Whether nothing has to bring the connection that the session keeps into the session's state.
+    pub(super) fn is_in_state(&self) -> bool {
+        let lease = self.lease.as_ref();
+        lease.is_some_and(|lease| Arc::ptr_eq(&lease.state, &self.state))
     }
 
     /// Answers a statement about the conditions that the proxy has kept. Returns whether this was one

@@ -22,6 +22,7 @@ use crate::config::Pinning;
 use crate::consistency::{GtidSet, Token};
 use crate::error::SqlError;
 use crate::pool::{Lease, State, Tracked};
+use crate::rarely::rarely;
 use crate::relay::{RelayError, Reply};
 use crate::routing::Transaction;
 use crate::sql::possessions::Transfer;
@@ -140,7 +141,7 @@ impl Session {
         if self.needs_status(plan, &reply) {
             reply.status = told.status;
             if reply.status.is_none() {
-                let asking = Box::pin(self.ask_status(&mut lease, &mut reply));
+                let asking = rarely(self.ask_status(&mut lease, &mut reply));
                 if asking.await.is_err() {
                     return Ok(self.lose(plan, &lease));
                 }
@@ -154,7 +155,7 @@ impl Session {
             self.take_over(&lease.state);
         }
         if reply.error.is_none() && changes_beginning(plan) {
-            Box::pin(self.learn_beginning(&lease)).await;
+            rarely(self.learn_beginning(&lease)).await;
         }
         let was_open = self.transaction != Transaction::None;
         self.note_transaction(plan, &reply, &lease);
@@ -190,7 +191,7 @@ impl Session {
     /// Gives the connection back or keeps it. What only it knows of the statement, or of those
     /// before it, is fetched first.
     pub(super) async fn part_from(&mut self, mut lease: Lease, plan: &Plan) -> Flow {
-        if self.needs_rescue(plan) && Box::pin(self.rescue(&mut lease, plan)).await.is_err() {
+        if self.needs_rescue(plan) && rarely(self.rescue(&mut lease, plan)).await.is_err() {
             return self.lose(plan, &lease);
         }
         self.give_back(lease);

@@ -14,6 +14,7 @@ use super::prelude::{Front, Way, is_prepared, not_sent, skip_followups, skip_ref
 use super::waiting::skip_untimely;
 use super::work::Work;
 use crate::pool::{Lease, State};
+use crate::rarely::rarely;
 use crate::relay::{
     self, BackendFault, Forward, HoldBack, MakeToken, RelayError, Reply, ServerError,
 };
@@ -128,7 +129,7 @@ impl Session {
             }
             return Ok(outcome);
         }
-        Box::pin(self.attempt_again(lease, work, plan, ahead, outcome)).await
+        rarely(self.attempt_again(lease, work, plan, ahead, outcome)).await
     }
 
     async fn attempt_again(
@@ -249,7 +250,7 @@ impl Session {
 
     /// Whether nothing has to go in front of the statement on this connection.
     fn is_at_hand(&self, lease: &Lease, work: &Work<'_>, plan: &Plan, is_held: bool) -> bool {
-        !self.asks_for_own_variables(work, plan)
+        !self.asks_for_own_variables(plan, work.sql())
             && self.schema_elsewhere(work).is_none()
             && Arc::ptr_eq(&lease.state, &self.state)
             && !lease.has_to_close()
@@ -362,7 +363,7 @@ impl Session {
     /// speaks of them, and in the schema that it was prepared in. Servers go there and back by
     /// themselves, but say then that something has changed, and not what.
     fn state_for(&self, work: &Work<'_>, plan: &Plan) -> Arc<State> {
-        let with_own = self.asks_for_own_variables(work, plan);
+        let with_own = self.asks_for_own_variables(plan, work.sql());
         let schema = self.schema_elsewhere(work);
         if !with_own && schema.is_none() {
             return self.state.clone();
@@ -387,8 +388,9 @@ impl Session {
         schema.filter(|schema| self.state.schema.as_deref() != Some(schema))
     }
 
-    fn asks_for_own_variables(&self, work: &Work<'_>, plan: &Plan) -> bool {
-        !self.own_variables.is_empty() && mentions_timeout(plan, work.sql())
+    /// Whether a statement may ask for what is only the client's connection's.
+    pub(super) fn asks_for_own_variables(&self, plan: &Plan, sql: &[u8]) -> bool {
+        !self.own_variables.is_empty() && mentions_timeout(plan, sql)
     }
 }
 

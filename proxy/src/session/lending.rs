@@ -13,6 +13,7 @@ use crate::config::{Credentials, OnStale, Role};
 use crate::consistency::{Mark, Reader, Token, Waited};
 use crate::error::SqlError;
 use crate::pool::{ConnectError, Lease, LeaseError, Pool, PoolKey, State, user_variable};
+use crate::rarely::rarely;
 use crate::relay::ServerError;
 use crate::routing::{self, Transaction, View};
 use crate::sql::{HintTarget, Hints, Holds, Kind, Place, Plan};
@@ -65,7 +66,7 @@ impl Session {
         self.waits = None;
         self.note_key(hints);
         if hints.after.is_some() {
-            Box::pin(self.note_token(hints)).await;
+            rarely(self.note_token(hints)).await;
         }
         if let Some(lease) = &self.lease {
             self.last.route = if lease.leads_to_writer() {
@@ -232,7 +233,7 @@ impl Session {
                 waited
             }
             // Boxed, so that no statement but those that wait carries the room for it.
-            None => Box::pin(self.catch_up(index, mark, token.as_ref(), plan)).await?,
+            None => rarely(self.catch_up(index, mark, token.as_ref(), plan)).await?,
         };
         Ok(waited != Waited::Reached)
     }
@@ -404,7 +405,7 @@ impl Session {
             Some(lease) => lease,
             // Boxed, so that a statement that finds a connection does not carry the room for
             // waiting.
-            None => Box::pin(self.borrow_patiently(destination, has_schema, start)).await?,
+            None => rarely(self.borrow_patiently(destination, has_schema, start)).await?,
         };
         let writer = self.world.snapshot.writer.as_ref();
         lease.role = match writer.is_some_and(|writer| Arc::ptr_eq(writer, lease.endpoint())) {
@@ -467,6 +468,7 @@ impl Session {
 
     /// The endpoint left the configuration while the statement was on its way: the new world says
     /// where it goes now. The mark of a pinned session is as good there as here.
+    #[cold]
     fn follow_reload(&mut self, destination: &mut Destination) {
         self.enter_world();
         self.pools.clear();

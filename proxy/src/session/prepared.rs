@@ -238,7 +238,7 @@ impl Session {
         let with_cursor = execute.cursor_flags != 0;
         let original = &entry.original;
         if original.planned.plan.place == Place::Previous
-            && self.has_kept_conditions()
+            && self.has_kept_conditions().await
             // A count has a cursor, the conditions have none.
             && !(with_cursor && mentions(&original.sql, b"count"))
             && Box::pin(self.answer_diagnosis(&original.sql, Sending::BINARY)).await?
@@ -304,12 +304,19 @@ impl Session {
     }
 
     /// Whether the connection that the session keeps has to be brought into another state to prepare
-    /// a statement that asks for ROW_COUNT(), for which the SETs would count.
+    /// or execute a statement that asks for ROW_COUNT(), for which the SETs would count.
     fn takes_detour(&self, statement: &Statement) -> bool {
-        statement.planned.plan.needs.contains(Needs::ROW_COUNT)
+        let plan = &statement.planned.plan;
+        plan.needs.contains(Needs::ROW_COUNT)
             && self.lease.as_ref().is_some_and(|lease| {
-                let state = self.state_to_prepare(lease, statement, true);
-                !is_prepared(lease, statement) && !Arc::ptr_eq(&state, &lease.state)
+                let prepares_elsewhere = || {
+                    let state = self.state_to_prepare(lease, statement, true);
+                    !is_prepared(lease, statement) && !Arc::ptr_eq(&state, &lease.state)
+                };
+                let schema = statement.state.schema.as_deref();
+                schema.is_some_and(|schema| lease.state.schema.as_deref() != Some(schema))
+                    || self.asks_for_own_variables(plan, &statement.sql)
+                    || prepares_elsewhere()
             })
     }
 

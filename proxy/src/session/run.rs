@@ -19,6 +19,7 @@ use crate::admin::metrics::{ErrorSource, Route, SavedTrip};
 use crate::config::Role;
 use crate::error::SqlError;
 use crate::pool::Lease;
+use crate::rarely::rarely;
 use crate::relay::{Reply, ServerError};
 use crate::routing::Transaction;
 use crate::sql::{self, Place, Plan, Planned};
@@ -61,13 +62,13 @@ impl Session {
         let may_read_ahead = self.may_read_ahead(plan, &planned.hints);
         let destination = match self.destination(plan, &planned.hints).await {
             Ok(destination) => destination,
-            Err(interrupted) => return Box::pin(self.fail_to_borrow(interrupted.into())).await,
+            Err(interrupted) => return rarely(self.fail_to_borrow(interrupted.into())).await,
         };
         if self.parting.is_some()
             && (!matches!(destination, Destination::Reader(_)) || touches_ids(plan))
-            && let Err(interrupted) = Box::pin(self.finish_parting()).await
+            && let Err(interrupted) = rarely(self.finish_parting()).await
         {
-            return Box::pin(self.fail_to_borrow(interrupted.into())).await;
+            return rarely(self.fail_to_borrow(interrupted.into())).await;
         }
         let mut passage = Passage {
             planned: Cow::Borrowed(planned),
@@ -81,7 +82,7 @@ impl Session {
             let mut lease = match borrowing.await {
                 Ok(lease) => lease,
                 Err(error) if error.code == INTERRUPTED => {
-                    return Box::pin(self.fail_to_borrow(error)).await;
+                    return rarely(self.fail_to_borrow(error)).await;
                 }
                 Err(error) => match self.stale_destination() {
                     Some(reader) => {
@@ -89,7 +90,7 @@ impl Session {
                         passage.start = Instant::now();
                         continue;
                     }
-                    None => return Box::pin(self.fail_to_borrow(error)).await,
+                    None => return rarely(self.fail_to_borrow(error)).await,
                 },
             };
             let plan = &*passage.planned.plan;
@@ -111,7 +112,7 @@ impl Session {
                 }
                 outcome => {
                     let going_on = self.go_on(&mut passage, &work, lease, outcome, followups);
-                    match Box::pin(going_on).await? {
+                    match rarely(going_on).await? {
                         Next::Again => {}
                         Next::Over(flow) => return Ok(flow),
                     }

@@ -44,7 +44,7 @@ impl Session {
                     has_more,
                     ..Sending::TEXT
                 };
-                let is_known = is_diagnostic(&statement.plan) && self.has_kept_conditions();
+                let is_known = is_diagnostic(&statement.plan) && self.has_kept_conditions().await;
                 if !is_known || !self.answer_diagnosis(text, sending).await? {
                     break;
                 }

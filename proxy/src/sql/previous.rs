@@ -96,11 +96,19 @@ pub fn finds_rows(plan: &Plan, sql: &[u8]) -> bool {
         Admin | Analyze | Checksum | Help | Xa => false,
         // MariaDB's RETURNING.
         Delete | Insert | Replace => false,
-        // Of a table it lists the columns.
-        Explain => second_word(sql).is_some_and(|word| !begins_statement(word)),
-        Show => second_word(sql).is_some_and(|word| !is_one_of(word, &NOT_FOUND)),
+        Explain | Show => shows_found_rows(plan.kind, sql),
         _ => true,
     }
+}
+
+/// The same for a statement that shows something of the server's.
+#[cold]
+fn shows_found_rows(kind: Kind, sql: &[u8]) -> bool {
+    second_word(sql).is_some_and(|word| match kind {
+        // Of a table it lists the columns.
+        Kind::Explain => !begins_statement(word),
+        _ => !is_one_of(word, &NOT_FOUND),
+    })
 }
 
 /// What FOUND_ROWS() says after a statement that has shown no rows, where that is another number than

@@ -73,6 +73,11 @@ pub(crate) const KNOWN: &[Known] = &[
         hide: types_of_parameters,
     },
     Known {
+        reason: "Whether MySQL marks a column of bytes that is made of parameters as binary depends on the character set of the \
+                 statement's first execution on that connection. Clients look at the column's own, which is the same.",
+        hide: marks_of_bytes,
+    },
+    Known {
         reason: "How often a parameter that is no integer is converted, and warned of, depends on what the statement was \
                  executed with before on that connection, also for other sessions.",
         hide: warnings_of_conversions,
@@ -188,7 +193,11 @@ fn session_changes(question: Question<'_>, answer: &mut Answer) {
 
 fn with_ordered_changes(payload: &[u8], question: Question<'_>) -> Option<Vec<u8>> {
     let is_mariadb = question.flavor == Flavor::Mariadb;
-    let is_execution = matches!(question.step, Step::Execute { .. });
+    let is_execution = match question.step {
+        Step::Execute { .. } => true,
+        Step::Query(sql) => sql.starts_with("EXECUTE "),
+        _ => false,
+    };
     let mut ok = OkPacket::parse(payload, true).ok()?;
     let mut parts = Vec::new();
     for change in changes(ok.session_state) {
@@ -396,6 +405,24 @@ fn types_of_parameters(question: Question<'_>, answer: &mut Answer) {
             if let Some(at) = places.position(|part| part == before) {
                 payload.truncate(at);
             }
+        }
+    }
+}
+
+fn marks_of_bytes(question: Question<'_>, answer: &mut Answer) {
+    const BINARY_COLLATION: u16 = 63;
+    const BINARY_FLAG: u16 = 0x80;
+    let is_execution = matches!(question.step, Step::Execute { values, .. } if !values.is_empty());
+    if question.flavor == Flavor::Mariadb || !is_execution {
+        return;
+    }
+    for payload in answer.payloads(What::Definition) {
+        if let Ok(mut column) = ColumnDefinition::parse(payload)
+            && column.collation == BINARY_COLLATION
+        {
+            column.flags &= !BINARY_FLAG;
+            payload.clear();
+            column.encode(payload);
         }
     }
 }
