@@ -118,6 +118,8 @@ pub struct Reply {
     pub last_insert_id: u64,
     /// Warnings counted by the last OK.
     pub warnings: u16,
+    /// Those counted by the OKs before it.
+    pub earlier_warnings: Vec<u16>,
     /// The session state information of all OKs, one after the other.
     pub session_state: Vec<u8>,
     /// Rows of the last result set.
@@ -132,6 +134,9 @@ pub struct Reply {
 
 impl Reply {
     pub(super) fn add_ok(&mut self, ok: &OkPacket<'_>, rows: Option<u64>) {
+        if self.status.is_some() {
+            self.earlier_warnings.push(self.warnings);
+        }
         self.status = Some(ok.status);
         self.affected_rows = ok.affected_rows;
         self.counted = first_number(ok.info);

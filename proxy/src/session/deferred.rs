@@ -154,6 +154,10 @@ impl Deferred {
         self.has_warned |= reply.warnings > 0;
         if reply.error.is_some() {
             self.is_doubtful = true;
+            if plan.is_script() {
+                // Those before the one that failed may have begun another.
+                self.savepoints.clear();
+            }
             return;
         }
         // Without autocommit another transaction may have taken the place of the one that was

@@ -94,6 +94,12 @@ impl Diagnostics {
     /// Notes the server's answer to a statement that asks about conditions. To ask for one that is
     /// not there adds one.
     pub(super) fn note_diagnosis(&mut self, reply: &Reply, most: usize) {
+        if reply.is_result_set {
+            self.row_count = RowCount {
+                value: -1,
+                is_elsewhere: false,
+            };
+        }
         if reply.warnings == 0 {
             return;
         }

@@ -90,7 +90,16 @@ impl Session {
         let state = lease.state.clone();
         let mut tracked = lease.absorb(&reply);
         if !is_diagnostic(plan) || reply.error.is_some() {
-            let row_count = self.diagnostics.row_count;
+            let mut row_count = self.diagnostics.row_count;
+            row_count.is_elsewhere |= self.diagnostics.are_elsewhere;
+            if lease.server.is_mariadb
+                && reply.error.is_none()
+                && reply.warnings == 0
+                && let Some(source) = sql::condition_source(plan, sql, self.state.dialect)
+            {
+                let earlier = reply.earlier_warnings.get(source);
+                reply.warnings = earlier.copied().unwrap_or_default();
+            }
             // Commands that are no statements, as COM_INIT_DB is none.
             let is_command = matches!(work.kind(), Kind::Fetch | Kind::Simple);
             let is_beside = is_command
@@ -130,10 +139,11 @@ impl Session {
                 // The answer is out already; only the connection is lost.
                 Err(_) => return Ok(self.lose(plan, &lease)),
             }
-            let is_query = |plan: &Plan| plan.kind == sql::Kind::Select;
-            let has_query = reply.has_result_set || plan.parts.iter().any(|part| is_query(part));
-            if !has_query && !plan.needs.contains(Needs::CALC_FOUND_ROWS) {
-                // It was no query, so the connection tells of others.
+            let has_found = reply.has_result_set
+                || plan.needs.contains(Needs::CALC_FOUND_ROWS)
+                || self.finds_rows_within(plan, sql, &lease);
+            if !has_found {
+                // The connection tells of others.
                 self.diagnostics.found_rows = found_rows;
             }
             self.diagnostics.note_question();
@@ -239,7 +249,14 @@ impl Session {
         };
         if let Some(rows) = rows {
             self.diagnostics.note_found(rows);
+        } else if reply.has_result_set || self.finds_rows_within(plan, sql, lease) {
+            self.diagnostics.are_found_elsewhere = false;
         }
+    }
+
+    fn finds_rows_within(&self, plan: &Plan, sql: &[u8], lease: &Lease) -> bool {
+        let is_mariadb = lease.server.is_mariadb;
+        plan.is_script() && sql::finds_rows_within(plan, sql, self.state.dialect, is_mariadb)
     }
 
     /// Whether the statement ends the session, by its RELEASE or by the session's `completion_type`.

@@ -41,7 +41,9 @@ pub use plan::{
     Holds, Isolation, Kind, Needs, Place, Plan, Prepared, Releases, Script, ScriptStatement,
     TableName, TransactionEffect,
 };
-pub use previous::{Found, counts_conditions, finds_rows, leaves_conditions};
+pub use previous::{
+    Found, condition_source, counts_conditions, finds_rows, finds_rows_within, leaves_conditions,
+};
 pub use rewrite::{Values, substitute};
 pub use script::read;
 pub use show::{Topic, topic};

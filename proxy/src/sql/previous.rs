@@ -3,7 +3,7 @@
 
 use super::dialect::Dialect;
 use super::lexer::{Lexer, TokenKind};
-use super::plan::{Kind, Plan};
+use super::plan::{Kind, Plan, ScriptStatement};
 use super::script;
 
 /// Whether MariaDB leaves the conditions of the statement before: it clears them for statements with
@@ -23,7 +23,7 @@ pub fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
         // With the tables of what is prepared.
         Prepare => match &plan.tables {
             Some(tables) => tables.is_empty(),
-            None => !shows_tables(sql) && !loads_table(sql),
+            None => !shows_tables(sql) && !loads_table(sql) && !is_about_tables(sql),
         },
         Begin | Commit | Deallocate | ReleaseSavepoint | Rollback | RollbackTo | Savepoint
         | SetTransaction | UnlockTables | Use | Xa => true,
@@ -148,6 +148,32 @@ impl Found {
     }
 }
 
+/// Whether one of several statements finds rows that its answer does not show.
+pub fn finds_rows_within(plan: &Plan, sql: &[u8], dialect: Dialect, is_mariadb: bool) -> bool {
+    plan.is_script()
+        && script::read(sql, dialect, true)
+            .statements
+            .iter()
+            .any(|part| {
+                let text = sql.get(part.range.clone()).unwrap_or_default();
+                Found::by(&part.plan, text, dialect, is_mariadb).is_some()
+            })
+}
+
+/// Which of several statements has left the conditions that MariaDB has behind the last, which leaves
+/// them itself. `None` if the last one has its own.
+pub fn condition_source(plan: &Plan, sql: &[u8], dialect: Dialect) -> Option<usize> {
+    let script = plan
+        .is_script()
+        .then(|| script::read(sql, dialect, true).statements)?;
+    let clears = |part: &ScriptStatement| {
+        let text = sql.get(part.range.clone()).unwrap_or_default();
+        !leaves_conditions(&part.plan, text, dialect)
+    };
+    let source = script.iter().rposition(clears)?;
+    (source + 1 < script.len()).then_some(source)
+}
+
 /// Whether what is inserted comes from a query instead of a list of values.
 fn has_rows_of_query(sql: &[u8], dialect: Dialect) -> bool {
     let lexer = Lexer::new(sql, dialect);
@@ -223,6 +249,23 @@ fn words(sql: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn is_one_of(word: &[u8], all: &[&[u8]]) -> bool {
     all.iter().any(|one| word.eq_ignore_ascii_case(one))
+}
+
+/// Whether the statement makes, changes, drops or looks after tables, or what is on them.
+fn is_about_tables(sql: &[u8]) -> bool {
+    const VERBS: [&[u8]; 9] = [
+        b"alter",
+        b"analyze",
+        b"check",
+        b"create",
+        b"drop",
+        b"optimize",
+        b"rename",
+        b"repair",
+        b"truncate",
+    ];
+    let verb = words(sql).next();
+    verb.is_some_and(|word| is_one_of(word, &VERBS)) && !is_about_no_table(sql)
 }
 
 /// Whether the statement makes, changes or drops what is no table and not on one.

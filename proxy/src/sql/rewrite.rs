@@ -28,19 +28,24 @@ pub struct Values {
 /// a branch that is never taken, so that the column has its type, and the statement the warning
 /// that MySQL has for it. Where such a call is a whole item of a select list without an alias, its
 /// text becomes the alias, so that the column keeps its name. Of several statements, only the first
-/// follows what the session knows; the others know by themselves, but for the connection's id.
+/// follows what the session knows; the others know by themselves, but for the connection's id, and for
+/// FOUND_ROWS() behind statements that find none.
 pub fn substitute(sql: &[u8], dialect: Dialect, values: &Values) -> Option<Vec<u8>> {
     let mut words = Words::new(sql, dialect, Reading::default());
     let mut previous = Before::default();
     let mut out = Vec::new();
     let mut copied = 0;
     let mut values = *values;
+    let mut part = Part::default();
     while let Some(word) = words.next() {
+        part.push(&word);
         if word.kind == TokenKind::Semicolon {
             values = Values {
                 connection_id: values.connection_id,
+                found_rows: values.found_rows.filter(|_| !part.finds_rows),
                 ..Values::default()
             };
+            part = Part::default();
         }
         if let Some((range, value)) = call(&word, &words, &previous, &values) {
             let mut behind = words;
@@ -76,6 +81,37 @@ pub fn substitute(sql: &[u8], dialect: Dialect, values: &Values) -> Option<Vec<u
     }
     out.extend_from_slice(sql.get(copied..)?);
     Some(out)
+}
+
+/// One of several statements, as far as it has been read.
+#[derive(Default)]
+struct Part {
+    has_begun: bool,
+    /// It may change what FOUND_ROWS() says.
+    finds_rows: bool,
+}
+
+impl Part {
+    /// What begins statements that find no rows, unless there is a query in them.
+    const OTHERS: [&str; 9] = [
+        "begin",
+        "commit",
+        "insert",
+        "release",
+        "replace",
+        "rollback",
+        "savepoint",
+        "set",
+        "start",
+    ];
+
+    fn push(&mut self, word: &Word<'_>) {
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        self.finds_rows |= match is_first {
+            true => !word.is_any(&Self::OTHERS),
+            false => word.is_any(&["select", "table"]),
+        };
+    }
 }
 
 /// The text and the value of what begins with this word, if the session knows it.

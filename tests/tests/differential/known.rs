@@ -253,6 +253,7 @@ fn warnings_of_conversions(question: Question<'_>, answer: &mut Answer) {
     if !is_converted {
         return;
     }
+    const COUNT: &[u8] = b"Warnings: ";
     // MySQL keeps the type of the value before, and does not convert without it.
     let most = match question.flavor {
         Flavor::Mysql => 0,
@@ -273,6 +274,11 @@ fn warnings_of_conversions(question: Question<'_>, answer: &mut Answer) {
                 let mut hidden = Vec::new();
                 if let Ok(mut ok) = OkPacket::parse(payload, true) {
                     ok.warnings = ok.warnings.min(most);
+                    let in_words = ok.info.windows(COUNT.len()).position(|part| part == COUNT);
+                    ok.info = ok
+                        .info
+                        .get(..in_words.unwrap_or(ok.info.len()))
+                        .unwrap_or_default();
                     ok.encode(header, true, &mut hidden);
                 }
                 *payload = hidden;

@@ -38,6 +38,89 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "ROW_COUNT() behind a preparation is that of the statement before, whatever was asked since",
+            script(vec![
+                prepare("SELECT ROW_COUNT()"),
+                query("BEGIN"),
+                query("CALL sets()"),
+                query("BEGIN"),
+                Step::Prepare(1, "SELECT id, b FROM t WHERE a > ?".into()),
+                execute(&[]),
+            ]),
+        ),
+        (
+            "SHOW ERRORS is a result for ROW_COUNT() on a connection that stays",
+            script(vec![
+                query("SET last_insert_id = 2"),
+                query("BEGIN"),
+                query("SELECT a FROM t WHERE id = 1 FOR UPDATE"),
+                Step::Ping,
+                query("SHOW ERRORS"),
+                query("SELECT ROW_COUNT(), LAST_INSERT_ID()"),
+            ]),
+        ),
+        (
+            "FOUND_ROWS() of several statements is that of the last that finds some, on MySQL also an UPDATE",
+            script(queries(&[
+                "SELECT LAST_INSERT_ID()",
+                "BEGIN; UPDATE t SET a = 7 WHERE id = 400",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2",
+                "SAVEPOINT s",
+                "UPDATE t SET a = 7 WHERE id = 400; SAVEPOINT s",
+                "SELECT FOUND_ROWS()",
+                "COMMIT",
+                "SELECT 1 UNION SELECT 2",
+                "INSERT INTO t (a) VALUES (7); UPDATE t SET a = FOUND_ROWS() WHERE id = 1",
+                "SELECT a FROM t WHERE id = 1",
+            ])),
+        ),
+        (
+            "what failed of several statements may have ended a transaction with its savepoints",
+            Script {
+                actors: vec![actor("one", false)],
+                steps: queries(&[
+                    "START TRANSACTION",
+                    "SAVEPOINT s",
+                    "BEGIN; INSERT INTO t (a) VALUES (1)",
+                    "SET @a = 1",
+                    "RELEASE SAVEPOINT s",
+                    "ROLLBACK",
+                ])
+                .into_iter()
+                .map(|step| (0, step))
+                .collect(),
+            },
+        ),
+        (
+            "on MariaDB, a statement without tables leaves the conditions of those before it in its command",
+            script(queries(&[
+                "DROP TABLE IF EXISTS missing; DO 1",
+                "SELECT @@warning_count",
+                "DROP TABLE IF EXISTS missing; DO 1",
+                "SHOW WARNINGS",
+                "DROP TABLE IF EXISTS missing; SELECT COUNT(*) FROM t; DO 1",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "on MariaDB, to prepare what is about tables clears the conditions",
+            script(vec![
+                query("SELECT missing"),
+                prepare("CREATE TABLE missing.t (id INT)"),
+                query("SHOW WARNINGS"),
+                query("SELECT missing"),
+                prepare("DROP TABLE IF EXISTS missing.t"),
+                query("SHOW WARNINGS"),
+                query("SELECT missing"),
+                prepare("ANALYZE TABLE t"),
+                query("SHOW WARNINGS"),
+                query("SELECT missing"),
+                prepare("CREATE DATABASE missing"),
+                query("SHOW WARNINGS"),
+            ]),
+        ),
+        (
             "what brings the connection back into the session's state is not the statement before",
             script(vec![
                 query("CREATE TABLE two.elsewhere (a INT)"),
@@ -47,7 +130,9 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
                 query("SET @@net_read_timeout = 50"),
                 query("BEGIN"),
                 query("INSERT INTO t (a) VALUES (81), (82)"),
-                query("SHOW SESSION VARIABLES WHERE Variable_name IN ('version', 'sql_big_selects')"),
+                query(
+                    "SHOW SESSION VARIABLES WHERE Variable_name IN ('version', 'sql_big_selects')",
+                ),
                 query("SELECT ROW_COUNT()"),
                 query("UPDATE t SET a = a + 1 WHERE a > 80"),
                 query("SELECT ROW_COUNT(), @@net_read_timeout"),
