@@ -105,9 +105,9 @@ impl State {
         if let Some((charset, collation)) = names {
             known.to_mut().extend(named(charset, collation));
             set.extend_from_slice(b"NAMES ");
-            put_text(&mut set, charset);
+            put_quoted(&mut set, charset);
             set.extend_from_slice(b" COLLATE ");
-            put_text(&mut set, collation);
+            put_quoted(&mut set, collation);
         }
         let mut assign = |name: &str, value: Option<&[u8]>| {
             if set.len() > start {
@@ -211,7 +211,7 @@ fn is_inverted(name: &str) -> bool {
     matches!(name, "foreign_key_checks" | "unique_checks")
 }
 
-/// A value as a literal that reads the same under every sql_mode and client character set.
+/// A value as a literal that reads the same under every sql_mode and character set of the connection.
 /// Numbers stay bare, because numeric variables refuse strings (error 1232).
 pub(super) fn put_value(out: &mut Vec<u8>, value: &[u8]) {
     if is_number(value) {
@@ -221,21 +221,29 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
+/// A text without an introducer is of the connection's collation, and where that is of a wide character
+/// set (UCS-2, UTF-16, UTF-32), MySQL takes it for no value of most variables.
 fn put_text(out: &mut Vec<u8>, value: &[u8]) {
+    out.extend_from_slice(b"_utf8mb4");
     if value
         .iter()
         .all(|&b| (b' '..=b'~').contains(&b) && b != b'\'' && b != b'\\')
     {
-        out.push(b'\'');
-        out.extend_from_slice(value);
-        out.push(b'\'');
+        put_quoted(out, value);
     } else {
-        out.extend_from_slice(b"_utf8mb4 x'");
+        out.extend_from_slice(b" x'");
         for byte in value {
             out.extend_from_slice(format!("{byte:02x}").as_bytes());
         }
         out.push(b'\'');
     }
+}
+
+/// A name of letters and digits in quotes.
+fn put_quoted(out: &mut Vec<u8>, name: &[u8]) {
+    out.push(b'\'');
+    out.extend_from_slice(name);
+    out.push(b'\'');
 }
 
 fn is_number(value: &[u8]) -> bool {
@@ -277,7 +285,7 @@ mod tests {
                     true,
                     &[("sql_mode", "ANSI"), ("max_join_size", "100")],
                 ),
-                "\x1b\0\0|\x02b|\x03SET @@SESSION.`max_join_size`=100,@@SESSION.`sql_mode`='ANSI',@@SESSION.`time_zone`=DEFAULT",
+                "\x1b\0\0|\x02b|\x03SET @@SESSION.`max_join_size`=100,@@SESSION.`sql_mode`=_utf8mb4'ANSI',@@SESSION.`time_zone`=DEFAULT",
                 3,
             ),
             (
@@ -297,7 +305,7 @@ mod tests {
                         ("collation_connection", "latin1_bin"),
                     ],
                 ),
-                "\x03SET @@SESSION.`character_set_connection`='utf8mb4',@@SESSION.`collation_connection`='latin1_bin'",
+                "\x03SET @@SESSION.`character_set_connection`=_utf8mb4'utf8mb4',@@SESSION.`collation_connection`=_utf8mb4'latin1_bin'",
                 1,
             ),
             (
@@ -314,7 +322,7 @@ mod tests {
                         ("sql_mode", ""),
                     ],
                 ),
-                "\x03SET NAMES 'utf8mb4' COLLATE 'utf8mb4_bin',@@SESSION.`sql_mode`=''",
+                "\x03SET NAMES 'utf8mb4' COLLATE 'utf8mb4_bin',@@SESSION.`sql_mode`=_utf8mb4''",
                 1,
             ),
             (
@@ -329,7 +337,7 @@ mod tests {
                         (RESULTS_COLLATION, "cp1251_bin"),
                     ],
                 ),
-                "\x03SET NAMES 'cp1251' COLLATE 'cp1251_bin',@@SESSION.`character_set_client`='latin1',@@SESSION.`character_set_connection`=DEFAULT,@@SESSION.`collation_connection`='utf8mb4_bin'",
+                "\x03SET NAMES 'cp1251' COLLATE 'cp1251_bin',@@SESSION.`character_set_client`=_utf8mb4'latin1',@@SESSION.`character_set_connection`=DEFAULT,@@SESSION.`collation_connection`=_utf8mb4'utf8mb4_bin'",
                 1,
             ),
             (
@@ -342,13 +350,13 @@ mod tests {
                         (RESULTS_COLLATION, "utf16_bin"),
                     ],
                 ),
-                "\x03SET @@SESSION.`character_set_results`='utf16'",
+                "\x03SET @@SESSION.`character_set_results`=_utf8mb4'utf16'",
                 1,
             ),
             (
                 state(None, false, &[("character_set_client", "latin1")]),
                 state(Some("ä"), false, &[("character_set_client", "latin1")]),
-                "\x03SET @@SESSION.`character_set_client`='utf8mb4'|\x02ä|\x03SET @@SESSION.`character_set_client`='latin1'",
+                "\x03SET @@SESSION.`character_set_client`=_utf8mb4'utf8mb4'|\x02ä|\x03SET @@SESSION.`character_set_client`=_utf8mb4'latin1'",
                 3,
             ),
             (
@@ -369,7 +377,7 @@ mod tests {
                         ("system_versioning_asof", "DEFAULT"),
                     ],
                 ),
-                "\x03SET @@SESSION.`default_master_connection`='1',@@SESSION.`innodb_tmpdir`=NULL,@@SESSION.`sql_mode`='',@@SESSION.`system_versioning_asof`=DEFAULT",
+                "\x03SET @@SESSION.`default_master_connection`=_utf8mb4'1',@@SESSION.`innodb_tmpdir`=NULL,@@SESSION.`sql_mode`=_utf8mb4'',@@SESSION.`system_versioning_asof`=DEFAULT",
                 1,
             ),
             (

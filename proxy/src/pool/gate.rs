@@ -101,7 +101,7 @@ mod tests {
         };
         let cases = [
             (None, Some("@@SESSION.tx_read_only=@@GLOBAL.tx_read_only")),
-            (Some("OFF"), Some("@@SESSION.tx_read_only='OFF'")),
+            (Some("OFF"), Some("@@SESSION.tx_read_only=_utf8mb4'OFF'")),
             (Some("0"), Some("@@SESSION.tx_read_only=0")),
             (Some("ON"), None),
             (Some("1"), None),

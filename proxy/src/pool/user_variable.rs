@@ -15,6 +15,9 @@ pub const MOST: usize = 256;
 /// How many bytes the names and values of one session's variables may have.
 pub const MOST_BYTES: usize = 1024 * 1024;
 
+/// A double has fewer characters.
+const LONGEST_DOUBLE: usize = 25;
+
 /// What a user variable holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UserValue {
@@ -34,7 +37,9 @@ enum UserType {
     Text(Box<str>),
 }
 
-/// The question for the values of these variables: one row of three columns each.
+/// The question for the values of these variables: one row of three columns each. The first is of the
+/// variable's type and NULL where the value is long; the second is free of `character_set_results`,
+/// but of a double MySQL shows no more than 22 characters there.
 pub fn question<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut sql = "SELECT ".to_owned();
     for (index, name) in names.into_iter().enumerate() {
@@ -42,10 +47,8 @@ pub fn question<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
             sql.push(',');
         }
         let name = quoted(name);
-        // The first column is of the variable's type and always NULL; the second is free of
-        // character_set_results.
         sql.push_str(&format!(
-            "NULLIF(@{name},@{name}),LEFT(CAST(@{name} AS BINARY),{}),COLLATION(@{name})",
+            "NULLIF(@{name},IF(LENGTH(@{name})<{LONGEST_DOUBLE},NULL,@{name})),LEFT(CAST(@{name} AS BINARY),{}),COLLATION(@{name})",
             MOST_BYTES + 1
         ));
     }
@@ -75,10 +78,13 @@ pub fn answer<'a>(
     let mut row = Reader::new(next()?, "row");
     let mut variables = UserVariables::new();
     for (name, columns) in names.zip(definitions?.chunks(3)) {
-        row.lenenc_bytes_or_null().ok()?;
-        let value = row.lenenc_bytes_or_null().ok()?;
+        let shown = row.lenenc_bytes_or_null().ok()?;
+        let mut value = row.lenenc_bytes_or_null().ok()?;
         let collation = row.lenenc_bytes().ok()?;
         let column = columns.first()?;
+        if is_double(column) {
+            value = shown.or(value);
+        }
         if value.is_some() || !is_never_set(column) {
             let value = UserValue::new(column, value, collation)?;
             variables.insert(name.into(), value);
@@ -91,6 +97,10 @@ pub fn answer<'a>(
 /// and MariaDB room for one more byte.
 fn is_never_set(column: &ColumnDefinition) -> bool {
     column.kind == ColumnDefinition::VAR_STRING || column.length == 1 << 24
+}
+
+fn is_double(column: &ColumnDefinition) -> bool {
+    matches!(column.kind, 4 | 5)
 }
 
 /// Whether a session may carry all of these.
@@ -109,7 +119,7 @@ impl UserValue {
                 UserType::Unsigned
             }
             1 | 2 | 3 | 8 | 9 | 13 => UserType::Signed,
-            4 | 5 => UserType::Double,
+            _ if is_double(column) => UserType::Double,
             0 | 246 => UserType::Decimal,
             _ => UserType::Text(plain_name(collation)?.into()),
         };

@@ -68,6 +68,11 @@ impl ServerError {
         })
     }
 
+    /// Whether it says that there is no such schema, or that the account may not use it.
+    pub fn is_about_a_schema(&self) -> bool {
+        matches!(self.code, 1044 | 1049)
+    }
+
     /// Whether a reader ran nothing and the writer may know better: it may not write, or does not
     /// have what the statement names yet: a schema (1049), a column (1054), a table (1146), a
     /// routine (1305).

@@ -332,9 +332,10 @@ const MARIADB_NOT_FIXED: u8 = 39;
 
 const UTF8MB4: (&[u8], u16, u32) = (b"utf8mb4", ColumnDefinition::UTF8MB4, 4);
 
-/// Character sets of results: name, collation by default and bytes of the longest character. In any
-/// other, the columns are described as in utf8mb4.
-const CHARSETS: [(&[u8], u16, u32); 11] = [
+/// Character sets of results: name, collation by default and bytes of the longest character, as
+/// `information_schema.CHARACTER_SETS` and `COLLATIONS` of MySQL 9.7 have them. In any other, the
+/// columns are described as in utf8mb4.
+const CHARSETS: [(&[u8], u16, u32); 39] = [
     (b"binary", 63, 1),
     UTF8MB4,
     (b"utf8mb3", 33, 3),
@@ -343,10 +344,38 @@ const CHARSETS: [(&[u8], u16, u32); 11] = [
     (b"", 33, 3),
     (b"latin1", 8, 1),
     (b"ascii", 11, 1),
+    (b"armscii8", 32, 1),
+    (b"big5", 1, 2),
+    (b"cp1250", 26, 1),
     (b"cp1251", 51, 1),
-    (b"gbk", 28, 2),
-    (b"sjis", 13, 2),
+    (b"cp1256", 57, 1),
+    (b"cp1257", 59, 1),
+    (b"cp850", 4, 1),
+    (b"cp852", 40, 1),
+    (b"cp866", 36, 1),
+    (b"cp932", 95, 2),
+    (b"dec8", 3, 1),
+    (b"eucjpms", 97, 3),
+    (b"euckr", 19, 2),
     (b"gb18030", 248, 4),
+    (b"gb2312", 24, 2),
+    (b"gbk", 28, 2),
+    (b"geostd8", 92, 1),
+    (b"greek", 25, 1),
+    (b"hebrew", 16, 1),
+    (b"hp8", 6, 1),
+    (b"keybcs2", 37, 1),
+    (b"koi8r", 7, 1),
+    (b"koi8u", 22, 1),
+    (b"latin2", 9, 1),
+    (b"latin5", 30, 1),
+    (b"latin7", 41, 1),
+    (b"macce", 38, 1),
+    (b"macroman", 39, 1),
+    (b"sjis", 13, 2),
+    (b"swe7", 10, 1),
+    (b"tis620", 18, 1),
+    (b"ujis", 12, 3),
 ];
 
 /// The columns of SHOW WARNINGS, as servers describe them.

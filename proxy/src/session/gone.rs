@@ -1,4 +1,4 @@
-//! A schema or role of the session that somebody else has dropped.
+//! A schema or role of the session that somebody else has dropped, or that it may not use any more.
 
 use super::Session;
 use crate::relay::ServerError;
@@ -12,11 +12,11 @@ pub(super) struct GoneSchema {
 }
 
 impl Session {
-    /// The session's schema or role was dropped, and no connection can be brought there any more:
-    /// it goes on without. Returns whether that is what the error says.
+    /// The session's schema or role was dropped, or taken from it, and no connection can be brought
+    /// there any more: it goes on without. Returns whether that is what the error says.
     pub(super) fn forget_what_is_gone(&mut self, error: &ServerError) -> bool {
         match (error.code, &self.state.schema) {
-            (1049, Some(schema)) => {
+            (_, Some(schema)) if error.is_about_a_schema() => {
                 let gone = GoneSchema {
                     name: schema.clone(),
                     error: error.clone(),

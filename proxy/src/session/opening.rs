@@ -230,7 +230,8 @@ impl Session {
                 Ok(())
             }
             Ok(Some(error)) => {
-                lease.is_clean = lease.fits_its_pool();
+                // What else it refuses it may refuse to the next session too.
+                lease.is_clean = error.is_about_a_schema() && lease.fits_its_pool();
                 Err(SelectError::Refused(error))
             }
             Err(error) => Err(SelectError::Unavailable(SqlError::lost_connection(

@@ -296,7 +296,9 @@ impl Session {
         let was_killed = self.handle.signal() == Signal::Kill;
         let has_attempts = !is_held && !was_killed && passage.attempt < ATTEMPTS;
         match &failure {
-            Failure::Refused(error) if is_reader && error.is_for_the_writer() => {
+            Failure::Refused(error)
+                if is_reader && (error.is_for_the_writer() || error.is_about_a_schema()) =>
+            {
                 self.last.redirected(NOT_THERE_YET);
                 passage.destination = Destination::Writer;
                 return Ok(Next::Again);

@@ -121,6 +121,32 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "variables are carried from and to connections whose collation is of a wide character set",
+            script(queries(&[
+                "SET time_zone = '+03:00', sql_mode = 'ANSI'",
+                "SET collation_connection = utf16_general_ci",
+                "INSERT INTO t (a) VALUES (91)",
+                "SET character_set_connection = ucs2, lc_time_names = 'de_DE'",
+                "INSERT INTO t (a) VALUES (92)",
+                "SET NAMES utf8mb4",
+                "SET sql_mode = 'ANSI_QUOTES'",
+                "SELECT @@time_zone, @@sql_mode, @@lc_time_names FROM t WHERE a = 91 FOR UPDATE",
+            ])),
+        ),
+        (
+            "doubles keep all their digits",
+            script(queries(&[
+                "SET @a = -1.7976931348623157e308",
+                "INSERT INTO t (a) VALUES (93)",
+                "SELECT @a FROM t WHERE a = 93 FOR UPDATE",
+                "SET @a = -1.2345678901234567e-10, @b = 1.2345678901234567e-101, @c = 0.1",
+                "SELECT @a, @b, @c, @a = -1.2345678901234567e-10 FROM t WHERE a = 93 FOR UPDATE",
+                "SELECT id, a INTO @d, @e FROM t WHERE a = 93",
+                "SET @f = NULL, @g = REPEAT('x', 40), @h = ''",
+                "SELECT @d > 0, @e, @f, @g, @h FROM t WHERE a = 93 FOR UPDATE",
+            ])),
+        ),
+        (
             "what brings the connection back into the session's state is not the statement before",
             script(vec![
                 query("CREATE TABLE two.elsewhere (a INT)"),
