@@ -122,16 +122,7 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
         ),
         (
             "variables are carried from and to connections whose collation is of a wide character set",
-            script(queries(&[
-                "SET time_zone = '+03:00', sql_mode = 'ANSI'",
-                "SET collation_connection = utf16_general_ci",
-                "INSERT INTO t (a) VALUES (91)",
-                "SET character_set_connection = ucs2, lc_time_names = 'de_DE'",
-                "INSERT INTO t (a) VALUES (92)",
-                "SET NAMES utf8mb4",
-                "SET sql_mode = 'ANSI_QUOTES'",
-                "SELECT @@time_zone, @@sql_mode, @@lc_time_names FROM t WHERE a = 91 FOR UPDATE",
-            ])),
+            wide_collation(),
         ),
         (
             "doubles keep all their digits",
@@ -1172,6 +1163,34 @@ fn script(steps: Vec<Step>) -> Script {
         .flat_map(|step| [(0, step), (0, Step::Swap)]);
     Script {
         actors: vec![actor("one", true)],
+        steps: steps.collect(),
+    }
+}
+
+/// One session with a collation of a wide character set, and one whose variables are to be set on the
+/// connection that it gives back.
+fn wide_collation() -> Script {
+    const WRITE: &str = "INSERT INTO t (a) VALUES (91)";
+    let texts = [
+        (0, "SET collation_connection = utf16_general_ci"),
+        (0, "SET time_zone = '+03:00', lc_time_names = 'de_DE'"),
+        (1, "SET sql_mode = 'ANSI', time_zone = '+05:00'"),
+        (0, WRITE),
+        (1, WRITE),
+        (0, "SET character_set_connection = ucs2"),
+        (0, WRITE),
+        (1, WRITE),
+        (
+            1,
+            "SELECT @@sql_mode, @@time_zone FROM t WHERE id = 1 FOR UPDATE",
+        ),
+        (0, "SELECT @@lc_time_names FROM t WHERE id = 1 FOR UPDATE"),
+    ];
+    let steps = texts
+        .iter()
+        .map(|(actor, text)| (*actor, Step::Query((*text).into())));
+    Script {
+        actors: vec![actor("one", true), actor("two", true)],
         steps: steps.collect(),
     }
 }
