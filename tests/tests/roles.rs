@@ -134,4 +134,53 @@ async fn roles_follow_their_session(flavor: Flavor) {
     }
 }
 
-isthmus_tests::on_both! { roles_follow_their_session }
+/// A session in a schema that only its role may use goes on without the role, as far as names say
+/// where they belong.
+async fn a_schema_that_only_the_role_may_use(flavor: Flavor) {
+    let overlay = "[pool]\nmax_connections = 1\nborrow_timeout = \"5s\"";
+    let rig = Rig::start(flavor, overlay).await;
+    let (role, theirs) = (format!("{}_role", rig.user), format!("{}_theirs", rig.user));
+    for statement in [
+        format!("CREATE DATABASE {theirs}"),
+        format!("CREATE TABLE {}.t (id INT)", rig.schema),
+        format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM {}", rig.user),
+        format!("GRANT INSERT, SELECT ON {}.* TO {}", rig.schema, rig.user),
+        format!("CREATE ROLE {role}"),
+        format!("GRANT ALL ON {theirs}.* TO {role}"),
+        format!("GRANT {role} TO {}", rig.user),
+    ] {
+        rig.lab.writer().execute(statement).await.unwrap();
+    }
+    rig.lab.wait_caught_up().await.unwrap();
+    let address = rig.lab.writer().address();
+    let mut direct = Client::log_in(address, &rig.user, PASSWORD, &rig.schema).await;
+    let mut proxied = rig.wire().await;
+    let mut other = rig.wire().await;
+    for statement in [
+        format!("SET ROLE {role}"),
+        format!("USE {theirs}"),
+        "SET ROLE NONE".into(),
+        format!("INSERT INTO {}.t VALUES (1)", rig.schema),
+        format!("SELECT * FROM {}.t", rig.schema),
+        format!("USE {}", rig.schema),
+        "SELECT * FROM t".into(),
+        format!("USE {theirs}"),
+        format!("SET ROLE {role}"),
+        format!("USE {theirs}"),
+    ] {
+        let expected = say(&mut direct, &statement).await;
+        assert_eq!(say(&mut proxied, &statement).await, expected, "{statement}");
+        // The connections of the pool are in another schema from now on.
+        for hint in [ON_WRITER, ""] {
+            let question = format!("{hint}SELECT COUNT(*) FROM t");
+            assert_eq!(say(&mut other, &question).await, None);
+        }
+    }
+    let cleaning = format!("DROP DATABASE {theirs}");
+    rig.lab.writer().execute(cleaning).await.unwrap();
+}
+
+isthmus_tests::on_both! {
+    roles_follow_their_session
+    a_schema_that_only_the_role_may_use
+}
