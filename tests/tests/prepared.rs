@@ -8,7 +8,7 @@ use isthmus_protocol::command::{Command, SendLongData};
 use isthmus_protocol::lenenc;
 use isthmus_protocol::packet;
 use isthmus_protocol::status::Status;
-use isthmus_tests::rig::{Rig, dedicated};
+use isthmus_tests::rig::{PASSWORD, Rig, dedicated};
 use isthmus_tests::wire::{Answer, Client, Packet, Refusal, USUAL};
 use mysql_async::prelude::Queryable;
 
@@ -342,7 +342,24 @@ async fn a_long_execution_of_what_is_gone(flavor: Flavor) {
     assert_eq!(client.query("SELECT 1").await.unwrap().value(), "1");
 }
 
+/// Clients may not guess them, but some tests do.
+async fn numbers_are_those_of_a_server(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let address = rig.lab.writer().address();
+    let direct = Client::log_in(address, &rig.user, PASSWORD, &rig.schema).await;
+    let mut numbers = Vec::new();
+    for mut client in [direct, rig.wire().await] {
+        let first = client.prepare("SELECT 1").await;
+        let payload = [&[Command::StmtPrepare as u8], &b"SELECT nowhere"[..]].concat();
+        let refused = client.command(&payload).await.unwrap();
+        assert!(matches!(refused, Answer::Err(_)), "{refused:?}");
+        numbers.push([first, client.prepare("SELECT 2").await]);
+    }
+    assert_eq!(numbers[1], numbers[0]);
+}
+
 isthmus_tests::on_both! {
+    numbers_are_those_of_a_server
     a_long_execution_of_what_is_gone
     a_parameter_that_is_too_long
     a_parameter_that_there_is_not

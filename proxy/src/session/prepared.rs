@@ -66,10 +66,7 @@ impl Session {
         self.preparing = Some(statement.number);
         self.prepared = None;
         if Box::pin(self.prepare_aside(framed, &planned, id)).await? {
-            self.preparing = None;
-            if let Some(prepared) = self.prepared.take() {
-                self.add_statement(id, statement, usize::from(prepared.params));
-            }
+            self.note_prepared(id, statement);
             return Ok(Flow::Continue);
         }
         let asking = Planned {
@@ -83,11 +80,18 @@ impl Session {
             statement_id: id,
         };
         let flow = self.run_statement(work, &asking).await?;
-        self.preparing = None;
-        if let Some(prepared) = self.prepared.take() {
-            self.add_statement(id, statement, usize::from(prepared.params));
-        }
+        self.note_prepared(id, statement);
         Ok(flow)
+    }
+
+    /// Takes the statement that was to be prepared in, if it could be.
+    fn note_prepared(&mut self, id: u32, statement: Arc<Statement>) {
+        self.preparing = None;
+        match self.prepared.take() {
+            Some(prepared) => self.add_statement(id, statement, usize::from(prepared.params)),
+            // It has used up the number, as it does on a server.
+            None => self.last_statement_id = id,
+        }
     }
 
     /// The state that decides what a statement means: user variables only if it speaks of them,
