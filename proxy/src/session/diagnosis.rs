@@ -306,6 +306,23 @@ impl Session {
         self.send_conditions(&result, sending).await
     }
 
+    /// What a `SHOW COUNT(*)` of conditions that the proxy has kept is to a server, which alone can open
+    /// a cursor.
+    pub(super) fn kept_count(&self, sql: &[u8]) -> Option<Vec<u8>> {
+        if self.is_in_state() && !self.diagnostics.are_elsewhere {
+            return None;
+        }
+        let values = self.diagnostics.values(0);
+        let (name, count) = match sql::diagnosis(sql, self.state.dialect)? {
+            Diagnosis::Count { only_errors: true } => ("error_count", values.error_count),
+            Diagnosis::Count { only_errors: false } => ("warning_count", values.warning_count),
+            _ => return None,
+        };
+        let count = count.unwrap_or_default();
+        let sql = format!("SELECT IF(1,CAST({count} AS UNSIGNED),@@{name}) AS `@@session.{name}`");
+        Some(sql.into_bytes())
+    }
+
     /// Answers with a result, as whose ROW_COUNT() servers give -1. The conditions stay.
     async fn send_conditions(&mut self, result: &ResultSet, sending: Sending) -> io::Result<()> {
         self.diagnostics.note_command(-1);

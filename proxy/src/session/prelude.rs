@@ -103,7 +103,9 @@ impl Session {
             front.last_of_preparation = next.wrapping_sub(1);
             self.save(SavedTrip::FirstExecution, lease.endpoint());
         }
-        if plan.is_certain && matches!(plan.kind, sql::Kind::Commit | sql::Kind::Rollback) {
+        // MySQL goes on with the transaction if it is executed with a cursor.
+        let ends = plan.is_certain && matches!(plan.kind, sql::Kind::Commit | sql::Kind::Rollback);
+        if ends && !work.opens_cursor() {
             self.deferred.end();
         }
         for owed in self.deferred.due(front.is_held) {

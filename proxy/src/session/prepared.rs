@@ -328,7 +328,10 @@ impl Session {
     /// place of the calls that ask for them. Mostly that is what it was, which other sessions share.
     fn choose_executable(&self, entry: &mut SessionStatement, with_cursor: bool) {
         let original = &entry.original;
-        let rewritten = self.rewritten(&original.planned.plan, &original.sql);
+        let count = || self.kept_count(&original.sql).filter(|_| with_cursor);
+        let rewritten = self
+            .rewritten(&original.planned.plan, &original.sql)
+            .or_else(count);
         if rewritten.is_some() || with_cursor {
             let sql = rewritten.as_deref().unwrap_or(&original.sql);
             let planned = original.planned.clone();

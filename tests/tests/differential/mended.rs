@@ -138,6 +138,34 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "a cursor over the number of conditions that another connection had",
+            script(vec![
+                query("SELECT missing"),
+                Step::Prepare(0, "SHOW COUNT(*) ERRORS".into()),
+                with_cursor(&[]),
+                Step::Fetch(0, 1),
+                query("DROP TABLE IF EXISTS missing"),
+                Step::Prepare(0, "SHOW COUNT(*) WARNINGS".into()),
+                with_cursor(&[]),
+                Step::Fetch(0, 1),
+                execute(&[]),
+            ]),
+        ),
+        (
+            "MySQL goes on with a transaction whose COMMIT has a cursor, and so do its savepoints",
+            script(vec![
+                prepare("COMMIT"),
+                query("BEGIN"),
+                query("SAVEPOINT s"),
+                with_cursor(&[]),
+                query("RELEASE SAVEPOINT s"),
+                query("INSERT INTO t (a) VALUES (94)"),
+                with_cursor(&[]),
+                query("ROLLBACK"),
+                query("SELECT COUNT(*) FROM t WHERE a = 94"),
+            ]),
+        ),
+        (
             "what brings the connection back into the session's state is not the statement before",
             script(vec![
                 query("CREATE TABLE two.elsewhere (a INT)"),

@@ -147,6 +147,8 @@ fn is_to_be_forgotten(step: &Step, answer: &Answer, is_call: bool, flavor: Flavo
         // RESIGNAL outside of a handler adds its error to what was there.
         _ if error == Some(1645) => true,
         (Step::Query(sql), _) if counts_others(sql) => true,
+        // An UPDATE that failed has counted as far as it got.
+        (Step::Query(sql), Flavor::Mysql) if error.is_some() && sql.contains("UPDATE ") => true,
         (_, Flavor::Mysql) => is_beside(step, answer),
         // It has counted, or it has not: a subquery with several rows, a value out of range.
         (_, Flavor::Mariadb) if matches!(error, Some(1242 | 1690)) => true,
