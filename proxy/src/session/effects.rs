@@ -201,8 +201,14 @@ impl Session {
     /// Gives the connection back or keeps it. What only it knows of the statement, or of those
     /// before it, is fetched first.
     pub(super) async fn part_from(&mut self, mut lease: Lease, plan: &Plan) -> Flow {
-        if self.needs_rescue(plan) && rarely(self.rescue(&mut lease, plan)).await.is_err() {
-            return self.lose(plan, &lease);
+        if self.needs_rescue(plan) {
+            let state = lease.state.clone();
+            if rarely(self.rescue(&mut lease, plan)).await.is_err() {
+                return self.lose(plan, &lease);
+            }
+            if !Arc::ptr_eq(&state, &lease.state) {
+                self.take_over(&lease.state);
+            }
         }
         self.give_back(lease);
         if self.suspects.have_lost() {

@@ -445,7 +445,8 @@ fn sets_collation(name: &str) -> bool {
 }
 
 /// Reads the answer to a question of the proxy's own: the packets before its terminator, and the
-/// status flags there.
+/// status flags there. It may report what the statement before has changed and, having failed, could
+/// not: MySQL applies a SET up to the assignment that fails.
 pub(super) async fn read_answer(
     lease: &mut Lease,
 ) -> Result<(Vec<u8>, Option<Status>), RelayError> {
@@ -455,5 +456,6 @@ pub(super) async fn read_answer(
         cause,
         untouched: true,
     })?;
+    lease.absorb(&reply);
     Ok((packets, reply.status))
 }

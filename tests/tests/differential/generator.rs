@@ -72,6 +72,8 @@ struct Author {
     parameters: [Option<usize>; SLOTS],
     /// Whether each has a column that is made of parameters alone.
     has_bare: [bool; SLOTS],
+    /// Whether each gets only texts.
+    has_text: [bool; SLOTS],
     /// Whether long data may be sent for the last parameter of each: what MariaDB makes of a text in
     /// the place of a number depends on what it was given before.
     takes_long: [bool; SLOTS],
@@ -106,6 +108,7 @@ impl Author {
             prepares,
             parameters: [None; SLOTS],
             has_bare: [false; SLOTS],
+            has_text: [false; SLOTS],
             takes_long: [false; SLOTS],
             has_types: [false; SLOTS],
             has_values: [false; SLOTS],
@@ -167,7 +170,8 @@ impl Author {
     }
 
     fn execute(&mut self, slot: usize, parameters: usize) -> Step {
-        // MySQL gives a NULL in such a column the type of the value before it, and MariaDB a BLOB some
+        // MySQL makes of what is assigned to a user variable what was assigned to it first. It gives a
+        // NULL in a bare column the type of the value before it, and MariaDB a BLOB some
         // memory of its own.
         let is_bare = self.has_bare[slot];
         let is_long = self.long.iter().any(|(of, _)| *of == slot);
@@ -176,6 +180,7 @@ impl Author {
         let value = |parameter| match types {
             _ if self.long.contains(&(slot, parameter)) => Value::Long,
             true if is_bare => Value::Integer(self.rng.i64(-2..9)),
+            true if self.has_text[slot] => text(&mut self.rng),
             true => value(&mut self.rng),
             // Without types, nobody knows how long another value is.
             false => Value::Null,
@@ -203,6 +208,7 @@ impl Author {
         self.has_bare[slot] = ["DO ?", "SELECT ?", "SELECT CONCAT(?"]
             .iter()
             .any(|start| sql.starts_with(start));
+        self.has_text[slot] = sql.starts_with("SET @a");
         self.takes_long[slot] = ["INSERT INTO t (a, b) VALUES (?", "SET @a", "CALL"]
             .iter()
             .any(|start| sql.starts_with(start));
@@ -271,11 +277,13 @@ fn value(rng: &mut Rng) -> Value {
         0 => Value::Null,
         1..=3 => Value::Integer(rng.i64(-2..9)),
         4 => Value::Double(1.5),
-        5..=6 => {
-            let texts = rule("string_text");
-            Value::Text(texts[rng.usize(..texts.len())].into())
-        }
+        5..=6 => text(rng),
         7 => Value::Blob(vec![0, 0xFF, b'\'']),
         _ => Value::DateTime(2024, [2, 29, 1, 2, 3]),
     }
+}
+
+fn text(rng: &mut Rng) -> Value {
+    let texts = rule("string_text");
+    Value::Text(texts[rng.usize(..texts.len())].into())
 }

@@ -44,7 +44,7 @@ pub(crate) const PREPARABLE: &[&str] = &[
     "SELECT ROW_COUNT()",
     "SELECT ? FROM missing",
     "CALL shows(?)",
-    "SET @a = CONCAT(?)",
+    "SET @a = ?",
     "DO ?",
     "{read}",
     "{write}",

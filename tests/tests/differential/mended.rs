@@ -166,6 +166,23 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "a SET that fails halfway has set what stands before the variable that it may not set",
+            script(queries(&[
+                "SET sql_select_limit = 2, @@max_error_count = DEFAULT",
+                "SELECT id FROM t ORDER BY id",
+                "SELECT id FROM t ORDER BY id FOR UPDATE",
+                "SET sql_select_limit = 1, lc_time_names = 'no_ONE'",
+                "SELECT id FROM t ORDER BY id",
+                "BEGIN",
+                "SELECT id FROM t ORDER BY id FOR UPDATE",
+                "SET sql_select_limit = 3, @@max_error_count = DEFAULT",
+                "SELECT id FROM t ORDER BY id FOR UPDATE",
+                "COMMIT",
+                "SELECT id FROM t ORDER BY id",
+                "SELECT id FROM t ORDER BY id FOR UPDATE",
+            ])),
+        ),
+        (
             "what brings the connection back into the session's state is not the statement before",
             script(vec![
                 query("CREATE TABLE two.elsewhere (a INT)"),
