@@ -105,6 +105,15 @@ impl std::fmt::Display for ServerError {
     }
 }
 
+/// What one of several results leaves for the next statement to ask about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Earlier {
+    /// Warnings that it counted.
+    pub warnings: u16,
+    /// What ROW_COUNT() says behind it.
+    pub row_count: i64,
+}
+
 /// The end of a response: the last OK or the error, and what happened on the way.
 #[derive(Debug, Default)]
 pub struct Reply {
@@ -123,8 +132,8 @@ pub struct Reply {
     pub last_insert_id: u64,
     /// Warnings counted by the last OK.
     pub warnings: u16,
-    /// Those counted by the OKs before it.
-    pub earlier_warnings: Vec<u16>,
+    /// What the OKs before it said.
+    pub earlier: Vec<Earlier>,
     /// The session state information of all OKs, one after the other.
     pub session_state: Vec<u8>,
     /// Rows of the last result set.
@@ -140,7 +149,10 @@ pub struct Reply {
 impl Reply {
     pub(super) fn add_ok(&mut self, ok: &OkPacket<'_>, rows: Option<u64>) {
         if self.status.is_some() {
-            self.earlier_warnings.push(self.warnings);
+            self.earlier.push(Earlier {
+                warnings: self.warnings,
+                row_count: self.row_count(),
+            });
         }
         self.status = Some(ok.status);
         self.affected_rows = ok.affected_rows;

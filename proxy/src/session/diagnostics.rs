@@ -32,7 +32,7 @@ pub(super) struct Diagnostics {
 /// What ROW_COUNT() says.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RowCount {
-    value: i64,
+    pub(super) value: i64,
     /// The connection that the session keeps knows another number: the proxy has answered a command
     /// since.
     pub(super) is_elsewhere: bool,

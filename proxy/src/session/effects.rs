@@ -89,39 +89,7 @@ impl Session {
         }
         let state = lease.state.clone();
         let mut tracked = lease.absorb(&reply);
-        if !is_diagnostic(plan) || reply.error.is_some() {
-            let mut row_count = self.diagnostics.row_count;
-            row_count.is_elsewhere |= self.diagnostics.are_elsewhere;
-            if lease.server.is_mariadb
-                && reply.error.is_none()
-                && reply.warnings == 0
-                && let Some(source) = sql::condition_source(plan, sql, self.state.dialect)
-            {
-                let earlier = reply.earlier_warnings.get(source);
-                reply.warnings = earlier.copied().unwrap_or_default();
-            }
-            // Commands that are no statements, as COM_INIT_DB is none.
-            let is_command = matches!(work.kind(), Kind::Fetch | Kind::Simple);
-            let is_beside = is_command
-                || (lease.server.is_mariadb
-                    && sql::leaves_conditions(plan, sql, self.state.dialect));
-            if is_beside {
-                self.diagnostics.note_beside(&reply, self.is_leaving());
-            } else {
-                self.diagnostics.note(&reply);
-            }
-            if self.preparing.is_some() && reply.error.is_none() {
-                self.diagnostics.row_count = row_count;
-            }
-            self.note_found_rows(plan, sql, &reply, &lease);
-        } else {
-            let most = self.most_conditions();
-            self.diagnostics.note_diagnosis(&reply, most);
-            // It is a row like any other, which those of SHOW WARNINGS are not.
-            if reply.is_result_set && sql::counts_conditions(sql) {
-                self.diagnostics.note_found(reply.rows);
-            }
-        }
+        self.note_answer(plan, work, &mut reply, &lease);
         if reply.error.is_none() && self.warns(plan) {
             self.shared.metrics.consistency.stale_reads.inc();
             self.diagnostics.note_stale();
@@ -234,6 +202,47 @@ impl Session {
             && self.cursors.is_empty()
             && self.asked_cursor.is_none()
             && self.staleness != Staleness::Accepted
+    }
+
+    /// Takes note of what the next statement may ask about this one.
+    fn note_answer(&mut self, plan: &Plan, work: &Work<'_>, reply: &mut Reply, lease: &Lease) {
+        let sql = work.sql();
+        if plan.is_diagnostic() && reply.error.is_none() {
+            self.diagnostics
+                .note_diagnosis(reply, self.most_conditions());
+            // It is a row like any other, which those of SHOW WARNINGS are not.
+            if reply.is_result_set && sql::counts_conditions(sql) {
+                self.diagnostics.note_found(reply.rows);
+            }
+            return;
+        }
+        let mut row_count = self.diagnostics.row_count;
+        row_count.is_elsewhere |= self.diagnostics.are_elsewhere;
+        let (dialect, is_mariadb) = (self.state.dialect, lease.server.is_mariadb);
+        let (conditions, counted) = sql::sources(plan, sql, dialect, is_mariadb);
+        let earlier = |source: Option<usize>| reply.earlier.get(source?).copied();
+        let is_told = reply.error.is_none() && reply.warnings == 0;
+        let counted = earlier(counted).filter(|_| reply.error.is_none());
+        // To ask for a condition that is not there counts as an error.
+        let counted = counted.map(|source| if is_told { source.row_count } else { -1 });
+        if let Some(source) = earlier(conditions).filter(|_| is_told) {
+            reply.warnings = source.warnings;
+        }
+        // Commands that are no statements, as COM_INIT_DB is none.
+        let is_command = matches!(work.kind(), Kind::Fetch | Kind::Simple);
+        let is_beside = is_command || (is_mariadb && sql::leaves_conditions(plan, sql, dialect));
+        if is_beside {
+            self.diagnostics.note_beside(reply, self.is_leaving());
+        } else {
+            self.diagnostics.note(reply);
+        }
+        if self.preparing.is_some() && reply.error.is_none() {
+            self.diagnostics.row_count = row_count;
+        }
+        if let Some(counted) = counted {
+            self.diagnostics.row_count.value = counted;
+        }
+        self.note_found_rows(plan, sql, reply, lease);
     }
 
     /// Takes note of what FOUND_ROWS() says.
@@ -563,12 +572,6 @@ impl Session {
         let conditions = &mut self.diagnostics.conditions;
         conditions.note_read(packets, lease.server.is_mariadb, most);
     }
-}
-
-/// Whether the statement asks about the conditions of the one before it and leaves them.
-pub(super) fn is_diagnostic(plan: &Plan) -> bool {
-    plan.needs.contains(Needs::DIAGNOSTICS)
-        && matches!(plan.kind, sql::Kind::Show | sql::Kind::Diagnostics)
 }
 
 /// Errors with which servers may roll the whole transaction back: 1180 and 1181 while it ended, 1205

@@ -8,7 +8,7 @@ use isthmus_protocol::ok::OkPacket;
 use isthmus_protocol::packet;
 
 use super::Session;
-use super::effects::{is_diagnostic, is_opaque, may_prepare};
+use super::effects::{is_opaque, may_prepare};
 use super::followup::{Followup, has_own_tracking, write_followups};
 use super::prelude::{Front, Way, is_prepared, not_sent, skip_followups, skip_refused};
 use super::waiting::skip_untimely;
@@ -281,7 +281,7 @@ impl Session {
         {
             // An execution under another id would leave an error, which some ask about.
             let is_asked_alone =
-                is_diagnostic(plan) || (ahead.is_held && plan.needs.contains(Needs::ROW_COUNT));
+                plan.is_diagnostic() || (ahead.is_held && plan.needs.contains(Needs::ROW_COUNT));
             front.preparing = self
                 .expected_id(lease, statement, &state, ahead.is_held)
                 .filter(|_| !is_asked_alone);
@@ -403,5 +403,5 @@ fn mentions_timeout(plan: &Plan, sql: &[u8]) -> bool {
             .any(|part| part.eq_ignore_ascii_case(END))
     };
     // What tells of the statement before must find it there.
-    (plan.kind == sql::Kind::Show && !is_diagnostic(plan)) || (sql.contains(&b'@') && has_name())
+    (plan.kind == sql::Kind::Show && !plan.is_diagnostic()) || (sql.contains(&b'@') && has_name())
 }

@@ -9,7 +9,6 @@ use isthmus_protocol::packet;
 use isthmus_protocol::response::Kind;
 
 use super::Session;
-use super::effects::is_diagnostic;
 use super::exchange::Failure;
 use super::followup::{Followup, has_own_tracking, read_answer, touches_ids};
 use super::statements::Statement;
@@ -261,7 +260,7 @@ impl Session {
 
     fn restores_conditions(&self, plan: &Plan, is_held: bool) -> bool {
         let asks =
-            is_diagnostic(plan) || plan.parts.first().is_some_and(|part| is_diagnostic(part));
+            plan.is_diagnostic() || plan.parts.first().is_some_and(|part| part.is_diagnostic());
         asks && (!is_held || self.diagnostics.are_elsewhere)
     }
 

@@ -7,7 +7,6 @@ use isthmus_protocol::query_attributes::put_query;
 use super::Session;
 use super::conversation::Flow;
 use super::diagnosis::Sending;
-use super::effects::is_diagnostic;
 use crate::sql::{self, Hints, Kind, Plan};
 
 /// Whether the first of several statements is one that the proxy may answer: a KILL, whose ids only
@@ -17,7 +16,7 @@ pub(super) fn begins_here(plan: &Plan) -> bool {
 }
 
 fn is_answered(plan: &Plan) -> bool {
-    plan.kind == Kind::Kill || is_diagnostic(plan)
+    plan.kind == Kind::Kill || plan.is_diagnostic()
 }
 
 impl Session {
@@ -44,7 +43,7 @@ impl Session {
                     has_more,
                     ..Sending::TEXT
                 };
-                let is_known = is_diagnostic(&statement.plan) && self.has_kept_conditions().await;
+                let is_known = statement.plan.is_diagnostic() && self.has_kept_conditions().await;
                 if !is_known || !self.answer_diagnosis(text, sending).await? {
                     break;
                 }

@@ -42,7 +42,7 @@ pub use plan::{
     TableName, TransactionEffect,
 };
 pub use previous::{
-    Found, condition_source, counts_conditions, finds_rows, finds_rows_within, leaves_conditions,
+    Found, counts_conditions, finds_rows, finds_rows_within, leaves_conditions, sources,
 };
 pub use rewrite::{Values, substitute};
 pub use script::read;

@@ -80,6 +80,12 @@ impl Plan {
         }
     }
 
+    /// Whether it asks about the conditions of the statement before and leaves them.
+    pub fn is_diagnostic(&self) -> bool {
+        self.needs.contains(Needs::DIAGNOSTICS)
+            && matches!(self.kind, Kind::Show | Kind::Diagnostics)
+    }
+
     /// True for a read of tables that asks nothing of the session, changes nothing of it and calls
     /// no code that the text does not show.
     #[inline]

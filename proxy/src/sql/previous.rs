@@ -160,18 +160,28 @@ pub fn finds_rows_within(plan: &Plan, sql: &[u8], dialect: Dialect, is_mariadb: 
             })
 }
 
-/// Which of several statements has left the conditions that MariaDB has behind the last, which leaves
-/// them itself. `None` if the last one has its own.
-pub fn condition_source(plan: &Plan, sql: &[u8], dialect: Dialect) -> Option<usize> {
-    let script = plan
-        .is_script()
-        .then(|| script::read(sql, dialect, true).statements)?;
+/// Which of several statements the conditions are of that the last one has left, and which one
+/// ROW_COUNT() counts, by their indices. `None` if the last one has its own.
+pub fn sources(
+    plan: &Plan,
+    sql: &[u8],
+    dialect: Dialect,
+    is_mariadb: bool,
+) -> (Option<usize>, Option<usize>) {
+    if !plan.is_script() {
+        return (None, None);
+    }
+    let script = script::read(sql, dialect, true).statements;
     let clears = |part: &ScriptStatement| {
         let text = sql.get(part.range.clone()).unwrap_or_default();
-        !leaves_conditions(&part.plan, text, dialect)
+        !part.plan.is_diagnostic() && !(is_mariadb && leaves_conditions(&part.plan, text, dialect))
     };
-    let source = script.iter().rposition(clears)?;
-    (source + 1 < script.len()).then_some(source)
+    let counts = |part: &ScriptStatement| part.plan.kind != Kind::Diagnostics;
+    let earlier = |source: &usize| source + 1 < script.len();
+    (
+        script.iter().rposition(clears).filter(earlier),
+        script.iter().rposition(counts).filter(earlier),
+    )
 }
 
 /// Whether what is inserted comes from a query instead of a list of values.

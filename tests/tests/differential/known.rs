@@ -73,9 +73,9 @@ pub(crate) const KNOWN: &[Known] = &[
         hide: types_of_parameters,
     },
     Known {
-        reason: "Whether MySQL marks a column of bytes that is made of parameters as binary depends on the character set of the \
+        reason: "Whether MySQL marks a column that is made of parameters as binary depends on the character set of the \
                  statement's first execution on that connection. Clients look at the column's own, which is the same.",
-        hide: marks_of_bytes,
+        hide: marks_of_parameters,
     },
     Known {
         reason: "How often a parameter that is no integer is converted, and warned of, depends on what the statement was \
@@ -193,9 +193,12 @@ fn session_changes(question: Question<'_>, answer: &mut Answer) {
 
 fn with_ordered_changes(payload: &[u8], question: Question<'_>) -> Option<Vec<u8>> {
     let is_mariadb = question.flavor == Flavor::Mariadb;
-    let is_execution = match question.step {
-        Step::Execute { .. } => true,
-        Step::Query(sql) => sql.starts_with("EXECUTE "),
+    // What an execution had no room for stands in the next OK.
+    let selects_schema = match question.step {
+        Step::InitDb(_) => true,
+        Step::Query(sql) => ["USE ", "DROP ", "CALL "]
+            .iter()
+            .any(|word| sql.contains(word)),
         _ => false,
     };
     let mut ok = OkPacket::parse(payload, true).ok()?;
@@ -204,7 +207,7 @@ fn with_ordered_changes(payload: &[u8], question: Question<'_>) -> Option<Vec<u8
         let change = match change.ok()? {
             Change::TransactionState(_) => continue,
             // A schema that is gone has no name, and is no way back.
-            Change::Schema(name) if is_execution && (is_mariadb || !name.is_empty()) => continue,
+            Change::Schema(name) if !selects_schema && (is_mariadb || !name.is_empty()) => continue,
             Change::Gtids(_)
             | Change::Variable {
                 name: b"last_gtid", ..
@@ -415,18 +418,16 @@ fn types_of_parameters(question: Question<'_>, answer: &mut Answer) {
     }
 }
 
-fn marks_of_bytes(question: Question<'_>, answer: &mut Answer) {
-    const BINARY_COLLATION: u16 = 63;
-    const BINARY_FLAG: u16 = 0x80;
+fn marks_of_parameters(question: Question<'_>, answer: &mut Answer) {
     let is_execution = matches!(question.step, Step::Execute { values, .. } if !values.is_empty());
     if question.flavor == Flavor::Mariadb || !is_execution {
         return;
     }
     for payload in answer.payloads(What::Definition) {
         if let Ok(mut column) = ColumnDefinition::parse(payload)
-            && column.collation == BINARY_COLLATION
+            && column.table.is_empty()
         {
-            column.flags &= !BINARY_FLAG;
+            column.flags &= !ColumnDefinition::BINARY;
             payload.clear();
             column.encode(payload);
         }
