@@ -40,6 +40,8 @@ pub struct Connection {
     pub server: Arc<Server>,
     /// What the server believes about the session.
     pub state: Arc<State>,
+    /// Whether an answer since this was last looked at has told of a change without a name.
+    pub has_unnamed_change: bool,
     /// What LAST_INSERT_ID() returns on it, if that is known.
     pub last_insert_id: Option<u64>,
     /// What the login begins with, as it stands behind SET ROLE.
@@ -102,6 +104,7 @@ impl Connection {
             form: connected.form,
             server,
             state,
+            has_unnamed_change: false,
             last_insert_id: Some(0),
             login_role: NO_ROLE.into(),
             inherited: Variables::new(),
@@ -207,8 +210,14 @@ impl Connection {
         target: &Arc<State>,
     ) -> Result<Option<ServerError>, RelayError> {
         let mut error = None;
-        for _ in 0..commands {
+        let is_switched = self.state.multi_statements != target.multi_statements;
+        for command in 0..commands {
             let reply = self.swallow(Kind::Simple).await?;
+            if command == 0 && is_switched && reply.error.is_none() {
+                // The option comes first, and stands whatever becomes of the rest.
+                let state = self.state.with_multi_statements(target.multi_statements);
+                self.state = self.states.intern(state);
+            }
             error = error.or(reply.error);
         }
         if error.is_none() && commands > 0 {
@@ -361,6 +370,7 @@ impl Connection {
             }
         }
         tracked.has_unnamed_change = is_flagged;
+        self.has_unnamed_change |= is_flagged;
         if let Some(mut state) = new.filter(|state| *state != *self.state) {
             let variables = std::mem::take(&mut state.variables);
             self.state = self.states.intern(state.with_variables(variables));
@@ -463,7 +473,8 @@ impl Connection {
         let mut sql = b"SET SESSION session_track_system_variables=".to_vec();
         put_value(&mut sql, variables);
         for (name, value) in switches {
-            sql.extend_from_slice(format!(",SESSION {name}='{value}'").as_bytes());
+            sql.extend_from_slice(format!(",SESSION {name}=").as_bytes());
+            put_value(&mut sql, value.as_bytes());
         }
         self.form.put_query(out, &sql);
     }

@@ -225,10 +225,9 @@ pub(super) fn put_value(out: &mut Vec<u8>, value: &[u8]) {
 /// set (UCS-2, UTF-16, UTF-32), MySQL takes it for no value of most variables.
 fn put_text(out: &mut Vec<u8>, value: &[u8]) {
     out.extend_from_slice(b"_utf8mb4");
-    if value
-        .iter()
-        .all(|&b| (b' '..=b'~').contains(&b) && b != b'\'' && b != b'\\')
-    {
+    let is_plain = |&b: &u8| (b' '..=b'~').contains(&b) && b != b'\'' && b != b'\\';
+    // An empty one in quotes is NULL in one of MariaDB's modes.
+    if !value.is_empty() && value.iter().all(is_plain) {
         put_quoted(out, value);
     } else {
         out.extend_from_slice(b" x'");
@@ -322,7 +321,7 @@ mod tests {
                         ("sql_mode", ""),
                     ],
                 ),
-                "\x03SET NAMES 'utf8mb4' COLLATE 'utf8mb4_bin',@@SESSION.`sql_mode`=_utf8mb4''",
+                "\x03SET NAMES 'utf8mb4' COLLATE 'utf8mb4_bin',@@SESSION.`sql_mode`=_utf8mb4 x''",
                 1,
             ),
             (
@@ -377,7 +376,7 @@ mod tests {
                         ("system_versioning_asof", "DEFAULT"),
                     ],
                 ),
-                "\x03SET @@SESSION.`default_master_connection`=_utf8mb4'1',@@SESSION.`innodb_tmpdir`=NULL,@@SESSION.`sql_mode`=_utf8mb4'',@@SESSION.`system_versioning_asof`=DEFAULT",
+                "\x03SET @@SESSION.`default_master_connection`=_utf8mb4'1',@@SESSION.`innodb_tmpdir`=NULL,@@SESSION.`sql_mode`=_utf8mb4 x'',@@SESSION.`system_versioning_asof`=DEFAULT",
                 1,
             ),
             (

@@ -74,10 +74,10 @@ impl ServerError {
     }
 
     /// Whether a reader ran nothing and the writer may know better: it may not write, or does not
-    /// have what the statement names yet: a schema (1049), a column (1054), a table (1146), a
+    /// have what the statement names yet: a schema (1049) or the right to it (1044), a column (1054), a table (1146), a
     /// routine (1305).
     pub fn is_for_the_writer(&self) -> bool {
-        self.is_read_only_refusal() || matches!(self.code, 1049 | 1054 | 1146 | 1305)
+        self.is_read_only_refusal() || matches!(self.code, 1044 | 1049 | 1054 | 1146 | 1305)
     }
 }
 

@@ -170,6 +170,10 @@ impl Session {
             return None;
         }
         let mut values = self.diagnostics.values(self.handle.id);
+        if self.lease.is_some() && !self.diagnostics.are_found_elsewhere {
+            // No SET changes what the connection knows of that.
+            values.found_rows = None;
+        }
         // What brings LAST_INSERT_ID() or variables back would be the statement before.
         let brings_back = touches_ids(plan) && !self.has_own_id;
         let has_front = brings_back || self.asks_for_own_variables(plan, sql);
@@ -177,9 +181,7 @@ impl Session {
             // The connection is still there and knows better.
             values = Values {
                 connection_id: values.connection_id,
-                found_rows: values
-                    .found_rows
-                    .filter(|_| self.diagnostics.are_found_elsewhere),
+                found_rows: values.found_rows,
                 row_count: values
                     .row_count
                     .filter(|_| self.diagnostics.row_count.is_elsewhere),

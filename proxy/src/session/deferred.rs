@@ -29,6 +29,8 @@ pub(super) struct Deferred {
     savepoints: Vec<String>,
     /// A statement has failed, which may have rolled the transaction back.
     is_doubtful: bool,
+    /// A statement has failed that may have set something before: the server tells with its next answer.
+    hides_changes: bool,
     /// A statement had warnings: it may have changed what is not transactional, of which the end
     /// of the transaction warns too.
     has_warned: bool,
@@ -94,6 +96,11 @@ impl Deferred {
         self.is_doubtful
     }
 
+    /// Whether the server may have something to tell of a statement that failed.
+    pub(super) fn hides_changes(&self) -> bool {
+        self.hides_changes
+    }
+
     /// Whether the transaction was begun by a statement that says so.
     pub(super) fn is_explicit(&self) -> bool {
         self.is_explicit
@@ -154,12 +161,14 @@ impl Deferred {
         self.has_warned |= reply.warnings > 0;
         if reply.error.is_some() {
             self.is_doubtful = true;
-            if plan.is_script() {
-                // Those before the one that failed may have begun another.
+            self.hides_changes = plan.kind == Kind::Set || is_opaque(plan);
+            if is_opaque(plan) {
+                // What stands before the one that failed may have begun another.
                 self.savepoints.clear();
             }
             return;
         }
+        self.hides_changes = false;
         // Without autocommit another transaction may have taken the place of the one that was
         // rolled back.
         if std::mem::take(&mut self.is_doubtful) && !autocommit {
@@ -392,6 +401,11 @@ fn is_just_rollback(plan: &Plan) -> bool {
         release: None,
     };
     plan.transaction == Some(just)
+}
+
+/// Whether what fails of a statement may not be all that it is.
+fn is_opaque(plan: &Plan) -> bool {
+    plan.is_script() || may_hide_savepoints(plan)
 }
 
 /// Whether the statement may set or release savepoints that its text does not show.

@@ -47,8 +47,11 @@ impl Session {
     /// the session keeps, if any, does not have them, or loses them as it is brought back into the
     /// session's state. Then it is asked for them first.
     pub(super) async fn has_kept_conditions(&mut self) -> bool {
-        if self.is_in_state() || self.diagnostics.are_elsewhere {
-            return self.diagnostics.are_elsewhere;
+        if self.diagnostics.are_elsewhere {
+            return true;
+        }
+        if self.is_in_state() {
+            return false;
         }
         let Some(mut lease) = self
             .lease
@@ -56,8 +59,10 @@ impl Session {
         else {
             return true;
         };
+        let state = lease.state.clone();
         // Where it is lost, the statement finds that out.
         let _ = rarely(self.rescue_warnings(&mut lease)).await;
+        self.take_changes(&state, &lease.state);
         self.lease = Some(lease);
         self.diagnostics.note_question();
         true
@@ -225,7 +230,9 @@ impl Session {
             return Ok(value.and_then(UserValue::integer));
         };
         let names = [name];
+        let state = lease.state.clone();
         let packets = ask(&mut lease, &user_variable::question(names)).await;
+        self.take_changes(&state, &lease.state);
         let packets = packets.map_err(io::Error::other)?;
         self.lease = Some(lease);
         self.diagnostics.note_question();

@@ -129,8 +129,10 @@ impl Session {
         let transfers = self.transfers(plan, work);
         // A connection that was borrowed for a USE may have had that schema before.
         let has_selected = plan.kind == sql::Kind::Use && reply.error.is_none();
-        if has_selected || !Arc::ptr_eq(&state, &lease.state) {
+        if has_selected {
             self.take_over(&lease.state);
+        } else {
+            self.take_changes(&state, &lease.state);
         }
         if reply.error.is_none() && changes_beginning(plan) {
             rarely(self.learn_beginning(&lease)).await;
@@ -169,14 +171,8 @@ impl Session {
     /// Gives the connection back or keeps it. What only it knows of the statement, or of those
     /// before it, is fetched first.
     pub(super) async fn part_from(&mut self, mut lease: Lease, plan: &Plan) -> Flow {
-        if self.needs_rescue(plan) {
-            let state = lease.state.clone();
-            if rarely(self.rescue(&mut lease, plan)).await.is_err() {
-                return self.lose(plan, &lease);
-            }
-            if !Arc::ptr_eq(&state, &lease.state) {
-                self.take_over(&lease.state);
-            }
+        if self.needs_rescue(plan) && rarely(self.rescue(&mut lease, plan)).await.is_err() {
+            return self.lose(plan, &lease);
         }
         self.give_back(lease);
         if self.suspects.have_lost() {
@@ -219,8 +215,14 @@ impl Session {
         let mut row_count = self.diagnostics.row_count;
         row_count.is_elsewhere |= self.diagnostics.are_elsewhere;
         let (dialect, is_mariadb) = (self.state.dialect, lease.server.is_mariadb);
-        let (conditions, counted) = sql::sources(plan, sql, dialect, is_mariadb);
-        let earlier = |source: Option<usize>| reply.earlier.get(source?).copied();
+        let (conditions, counted) = match reply.earlier.is_empty() {
+            true => (None, None),
+            false => sql::sources(plan, sql, dialect, is_mariadb),
+        };
+        let earlier = |behind: Option<usize>| {
+            let index = reply.earlier.len().checked_sub(behind?)?;
+            reply.earlier.get(index).copied()
+        };
         let is_told = reply.error.is_none() && reply.warnings == 0;
         let counted = earlier(counted).filter(|_| reply.error.is_none());
         // To ask for a condition that is not there counts as an error.
@@ -287,6 +289,23 @@ impl Session {
             _ => false,
         };
         is_released(plan) || plan.parts.iter().any(|part| is_released(part))
+    }
+
+    /// Makes what a statement has changed of the connection's state the session's. A schema that it has
+    /// not changed may be that of a prepared statement, and not the session's.
+    pub(super) fn take_changes(&mut self, before: &Arc<State>, after: &Arc<State>) {
+        if Arc::ptr_eq(before, after) {
+            return;
+        }
+        if before.schema != after.schema || after.schema == self.state.schema {
+            self.take_over(after);
+            return;
+        }
+        let state = match &self.state.schema {
+            Some(schema) => after.with_schema(schema),
+            None => after.without_schema(),
+        };
+        self.take_over(&self.shared.states.intern(state));
     }
 
     /// Makes the connection's state the session's, but for what describes the client's connection.
@@ -528,8 +547,13 @@ impl Session {
         lease: &mut Lease,
         plan: &Plan,
     ) -> Result<(), RelayError> {
+        let state = lease.state.clone();
         if self.loses_warnings() {
+            lease.has_unnamed_change = false;
             self.rescue_warnings(lease).await?;
+            if lease.has_unnamed_change && is_opaque(plan) {
+                self.holds |= Holds::UNNAMED_CHANGE;
+            }
         }
         if self.loses_id(plan) {
             self.last.trips += 1;
@@ -553,8 +577,8 @@ impl Session {
                 let _ = self.client.send_error(&error).await;
                 return Err(RelayError::from_backend(io::ErrorKind::Unsupported.into()));
             }
-            self.take_over(&lease.state);
         }
+        self.take_changes(&state, &lease.state);
         Ok(())
     }
 

@@ -274,7 +274,10 @@ impl Session {
         if self.hands_over(work, plan) {
             self.hand_over(lease, plan, ahead.is_held).await?;
         }
-        let state = self.state_for(work, plan);
+        let mut state = self.state_for(work, plan);
+        if lease.state.schema.is_none() && is_without_schema(work) && state.schema.is_some() {
+            state = self.shared.states.intern(state.without_schema());
+        }
         let mut front = Front::new(ahead.is_held);
         if let Some(statement) = work.executed()
             && !is_prepared(lease, statement)
@@ -392,6 +395,12 @@ impl Session {
     pub(super) fn asks_for_own_variables(&self, plan: &Plan, sql: &[u8]) -> bool {
         !self.own_variables.is_empty() && mentions_timeout(plan, sql)
     }
+}
+
+/// Whether a statement was prepared in no schema, in which it runs too.
+pub(super) fn is_without_schema(work: &Work<'_>) -> bool {
+    let statement = work.executed();
+    statement.is_some_and(|statement| statement.state.schema.is_none())
 }
 
 /// Whether a statement may ask for one of the variables that stay with the client's connection:

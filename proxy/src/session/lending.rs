@@ -386,13 +386,14 @@ impl Session {
         self.shared.metrics.consistency.wrong_guesses.inc(wrong);
     }
 
-    /// Borrows a connection for the destination, or takes the one that the session keeps. A reader
+    /// Borrows a connection for the destination, of a pool whose connections have a schema or have none,
+    /// or takes the one that the session keeps. A reader
     /// that cannot be had is replaced by the writer. All of it takes no longer than the borrow
     /// timeout after `start`.
     pub(super) async fn borrow(
         &mut self,
         destination: &mut Destination,
-        selects_schema: bool,
+        has_schema: bool,
         start: Instant,
     ) -> Result<Lease, SqlError> {
         if matches!(destination, Destination::Held)
@@ -400,7 +401,6 @@ impl Session {
         {
             return Ok(lease);
         }
-        let has_schema = self.state.schema.is_some() || selects_schema;
         let mut lease = match self.borrow_idle(*destination, has_schema) {
             Some(lease) => lease,
             // Boxed, so that a statement that finds a connection does not carry the room for

@@ -75,7 +75,8 @@ impl Session {
     async fn initialise(&mut self, inherits: bool) -> Result<(), SqlError> {
         let planned = self.plan(b"SET NAMES utf8mb4", false);
         let mut destination = self.destination(&planned.plan, &planned.hints).await?;
-        let mut lease = self.borrow_in_time(&mut destination, false).await?;
+        let has_schema = self.state.schema.is_some();
+        let mut lease = self.borrow_in_time(&mut destination, has_schema).await?;
         if inherits && !lease.inherited.is_empty() {
             let state = self.state.with(&lease.inherited);
             self.take_over(&Arc::new(state));
@@ -156,10 +157,10 @@ impl Session {
     async fn borrow_in_time(
         &mut self,
         destination: &mut Destination,
-        selects_schema: bool,
+        has_schema: bool,
     ) -> Result<Lease, SqlError> {
         let patience = self.world.config.timeouts.handshake / 2;
-        let borrowing = self.borrow(destination, selects_schema, Instant::now());
+        let borrowing = self.borrow(destination, has_schema, Instant::now());
         match tokio::time::timeout(patience, borrowing).await {
             Ok(lease) => lease,
             Err(_) => Err(SqlError::borrow_timeout(
@@ -230,7 +231,7 @@ impl Session {
                 Ok(())
             }
             Ok(Some(error)) => {
-                // What else it refuses it may refuse to the next session too.
+                // Anything else would be refused to the next session too.
                 lease.is_clean = error.is_about_a_schema() && lease.fits_its_pool();
                 Err(SelectError::Refused(error))
             }

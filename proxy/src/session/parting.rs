@@ -31,6 +31,7 @@ impl Session {
             && self.transaction == Transaction::ReadWrite
             && !self.deferred.reads_ahead
             && !self.deferred.has_warned()
+            && !self.deferred.hides_changes()
             // Their values are still to be asked for.
             && self.assigned.is_empty()
             && self.suspects.is_empty()

@@ -258,6 +258,7 @@ impl Session {
             self.diagnostics.row_count.is_elsewhere = true;
             self.choose_executable(entry, with_cursor);
         }
+        let is_count = with_cursor && self.kept_count(&entry.original.sql).is_some();
         if with_cursor && self.shares_cursor(&entry.statement) {
             entry.statement = self.shared.statements.another(&entry.statement);
         }
@@ -290,6 +291,7 @@ impl Session {
             self.asked_cursor.is_some() && self.may_own_connection(&planned.plan);
         if self.opens_own_cursor {
             let flow = self.run_statement(work, &planned).await;
+            self.diagnostics.are_elsewhere |= is_count;
             self.opens_own_cursor = false;
             self.part_with_cursor(id, statement.number);
             return flow;
@@ -304,7 +306,9 @@ impl Session {
             };
             planned.to_mut().plan = Arc::new(on_writer);
         }
-        self.run_statement(work, &planned).await
+        let flow = self.run_statement(work, &planned).await;
+        self.diagnostics.are_elsewhere |= is_count;
+        flow
     }
 
     /// Whether the connection that the session keeps has to be brought into another state to prepare

@@ -9,7 +9,7 @@ use isthmus_protocol::response::Kind;
 
 use super::Session;
 use super::conversation::{Ended, Flow};
-use super::exchange::{Ahead, Failure, Outcome};
+use super::exchange::{Ahead, Failure, Outcome, is_without_schema};
 use super::followup::{Followup, touches_ids};
 use super::lending::Destination;
 use super::registry::Signal;
@@ -76,9 +76,10 @@ impl Session {
             start: self.started,
             attempt: 1,
         };
-        let selects_schema = plan.kind == sql::Kind::Use;
+        let has_schema = (self.state.schema.is_some() && !is_without_schema(&work))
+            || plan.kind == sql::Kind::Use;
         loop {
-            let borrowing = self.borrow(&mut passage.destination, selects_schema, passage.start);
+            let borrowing = self.borrow(&mut passage.destination, has_schema, passage.start);
             let mut lease = match borrowing.await {
                 Ok(lease) => lease,
                 Err(error) if error.code == INTERRUPTED => {
@@ -296,9 +297,7 @@ impl Session {
         let was_killed = self.handle.signal() == Signal::Kill;
         let has_attempts = !is_held && !was_killed && passage.attempt < ATTEMPTS;
         match &failure {
-            Failure::Refused(error)
-                if is_reader && (error.is_for_the_writer() || error.is_about_a_schema()) =>
-            {
+            Failure::Refused(error) if is_reader && error.is_for_the_writer() => {
                 self.last.redirected(NOT_THERE_YET);
                 passage.destination = Destination::Writer;
                 return Ok(Next::Again);

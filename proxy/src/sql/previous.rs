@@ -161,7 +161,8 @@ pub fn finds_rows_within(plan: &Plan, sql: &[u8], dialect: Dialect, is_mariadb: 
 }
 
 /// Which of several statements the conditions are of that the last one has left, and which one
-/// ROW_COUNT() counts, by their indices. `None` if the last one has its own.
+/// ROW_COUNT() counts: by how many others are behind it, each of which has one result. `None` if the
+/// last one has its own.
 pub fn sources(
     plan: &Plan,
     sql: &[u8],
@@ -174,13 +175,14 @@ pub fn sources(
     let script = script::read(sql, dialect, true).statements;
     let clears = |part: &ScriptStatement| {
         let text = sql.get(part.range.clone()).unwrap_or_default();
-        !part.plan.is_diagnostic() && !(is_mariadb && leaves_conditions(&part.plan, text, dialect))
+        let leaves = is_mariadb && leaves_conditions(&part.plan, text, dialect);
+        !leaves && !part.plan.is_diagnostic()
     };
     let counts = |part: &ScriptStatement| part.plan.kind != Kind::Diagnostics;
-    let earlier = |source: &usize| source + 1 < script.len();
+    let behind = |behind: &usize| *behind > 0;
     (
-        script.iter().rposition(clears).filter(earlier),
-        script.iter().rposition(counts).filter(earlier),
+        script.iter().rev().position(clears).filter(behind),
+        script.iter().rev().position(counts).filter(behind),
     )
 }
 

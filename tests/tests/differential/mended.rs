@@ -201,6 +201,82 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "a ROLLBACK tells what a SET has set that failed halfway",
+            script(queries(&[
+                "BEGIN",
+                "SELECT id FROM t WHERE id = 1 FOR UPDATE",
+                "SET sql_select_limit = 2, @@max_error_count = DEFAULT",
+                "ROLLBACK",
+                "SELECT id FROM t ORDER BY id",
+                "SELECT id FROM t ORDER BY id FOR UPDATE",
+            ])),
+        ),
+        (
+            "several results of a CALL are those of one statement",
+            script(queries(&[
+                "CREATE PROCEDURE shows_two() BEGIN SELECT 1; SELECT 2 UNION SELECT 3; END",
+                "CALL shows_two(); UPDATE t SET a = 8 WHERE id IN (1, 2); GET DIAGNOSTICS @n = NUMBER",
+                "SELECT ROW_COUNT()",
+                "SET @@net_read_timeout = 50",
+                "BEGIN",
+                "SELECT id FROM t WHERE id = 1 FOR UPDATE",
+                "CALL shows_two()",
+                "SELECT FOUND_ROWS()",
+                "COMMIT",
+            ])),
+        ),
+        (
+            "tracking is asked about in a session with a collation of a wide character set",
+            script(queries(&[
+                "SET collation_connection = utf16_general_ci",
+                "BEGIN",
+                "SELECT id FROM t WHERE id = 1 FOR UPDATE",
+                "SELECT @@session_track_schema",
+                "COMMIT",
+            ])),
+        ),
+        (
+            "a prepared statement that sets something leaves the session in its schema",
+            script(vec![
+                prepare("SET div_precision_increment = 7, @q = 'x'"),
+                query("USE two"),
+                execute(&[]),
+                query("SELECT DATABASE(), @@div_precision_increment, @q"),
+                query("SELECT DATABASE() FROM t WHERE id = 1 FOR UPDATE"),
+            ]),
+        ),
+        (
+            "a statement that was prepared in no schema runs in none, and in none of other sessions",
+            Script {
+                actors: vec![actor("one", false), actor("two", true)],
+                steps: vec![
+                    (0, prepare("SHOW CREATE TABLE t")),
+                    (
+                        0,
+                        Step::Prepare(1, "SET div_precision_increment = 8".into()),
+                    ),
+                    (0, query("USE two")),
+                    (1, query("SELECT 1 FROM t")),
+                    (0, execute(&[])),
+                    (0, query("SELECT DATABASE()")),
+                    (
+                        0,
+                        Step::Execute {
+                            slot: 1,
+                            values: vec![],
+                            cursor: false,
+                            types: true,
+                        },
+                    ),
+                    (0, query("SELECT DATABASE(), @@div_precision_increment")),
+                    (0, query("BEGIN")),
+                    (0, query("SELECT DATABASE() FROM t WHERE id = 1 FOR UPDATE")),
+                    (0, query("COMMIT")),
+                    (0, execute(&[])),
+                ],
+            },
+        ),
+        (
             "what brings the connection back into the session's state is not the statement before",
             script(vec![
                 query("CREATE TABLE two.elsewhere (a INT)"),
