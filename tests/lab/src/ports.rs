@@ -1,20 +1,32 @@
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Ports below the range from which the kernel takes those of outgoing connections,
 /// so that a server that restarts finds its port free.
 const FIRST: u64 = 10_000;
 const COUNT: u64 = 22_000;
 
+/// Those that this program has picked. It picks none twice: nobody listens on that of a link that is
+/// cut, and whoever tries it must not find the server of another lab.
+static PICKED: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
 /// A port of 127.0.0.1 on which nobody listens just now, picked at random, so that
-/// labs side by side rarely meet; whoever uses it must still be ready to try another.
+/// labs of several programs rarely meet; whoever uses it must still be ready to try another.
+///
+/// # Panics
+///
+/// If all have been picked.
 pub(crate) fn pick() -> SocketAddr {
+    let mut picked = PICKED.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!((picked.len() as u64) < COUNT, "all ports have been picked");
     loop {
         let random = RandomState::new().hash_one(0_u8);
-        let port = FIRST + random % COUNT;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port as u16));
-        if TcpListener::bind(address).is_ok() {
+        let port = (FIRST + random % COUNT) as u16;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if picked.insert(port) && TcpListener::bind(address).is_ok() {
             return address;
         }
     }
@@ -22,13 +34,7 @@ pub(crate) fn pick() -> SocketAddr {
 
 /// Two of them.
 pub(crate) fn pick_two() -> [SocketAddr; 2] {
-    let first = pick();
-    loop {
-        let second = pick();
-        if second != first {
-            return [first, second];
-        }
-    }
+    [pick(), pick()]
 }
 
 /// Whether any process listens on this port of 127.0.0.1 or of all addresses. Looks
@@ -56,6 +62,12 @@ fn listens(table: &Path, digits: usize, port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_port_is_picked_twice() {
+        let picked: BTreeSet<_> = (0..1000).map(|_| pick()).collect();
+        assert_eq!(picked.len(), 1000);
+    }
 
     #[test]
     fn a_listener_is_seen_and_its_end_too() {
