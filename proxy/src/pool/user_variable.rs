@@ -15,8 +15,8 @@ pub const MOST: usize = 256;
 /// How many bytes the names and values of one session's variables may have.
 pub const MOST_BYTES: usize = 1024 * 1024;
 
-/// A double has fewer characters.
-const LONGEST_DOUBLE: usize = 25;
+/// What has so many characters is no double: those have 24 at the most.
+const NO_DOUBLE: usize = 25;
 
 /// What a user variable holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,7 +48,7 @@ pub fn question<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         }
         let name = quoted(name);
         sql.push_str(&format!(
-            "NULLIF(@{name},IF(LENGTH(@{name})<{LONGEST_DOUBLE},NULL,@{name})),LEFT(CAST(@{name} AS BINARY),{}),COLLATION(@{name})",
+            "NULLIF(@{name},IF(LENGTH(@{name})<{NO_DOUBLE},NULL,@{name})),LEFT(CAST(@{name} AS BINARY),{}),COLLATION(@{name})",
             MOST_BYTES + 1
         ));
     }

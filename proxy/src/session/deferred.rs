@@ -161,8 +161,9 @@ impl Deferred {
         self.has_warned |= reply.warnings > 0;
         if reply.error.is_some() {
             self.is_doubtful = true;
-            self.hides_changes = plan.kind == Kind::Set || is_opaque(plan);
-            if is_opaque(plan) {
+            let fails_halfway = may_fail_halfway(plan);
+            self.hides_changes = plan.kind == Kind::Set || fails_halfway;
+            if fails_halfway {
                 // What stands before the one that failed may have begun another.
                 self.savepoints.clear();
             }
@@ -403,8 +404,8 @@ fn is_just_rollback(plan: &Plan) -> bool {
     plan.transaction == Some(just)
 }
 
-/// Whether what fails of a statement may not be all that it is.
-fn is_opaque(plan: &Plan) -> bool {
+/// Whether a statement that has failed may have done something before.
+fn may_fail_halfway(plan: &Plan) -> bool {
     plan.is_script() || may_hide_savepoints(plan)
 }
 

@@ -273,7 +273,7 @@ impl Session {
 
     fn finds_rows_within(&self, plan: &Plan, sql: &[u8], lease: &Lease) -> bool {
         let is_mariadb = lease.server.is_mariadb;
-        plan.is_script() && sql::finds_rows_within(plan, sql, self.state.dialect, is_mariadb)
+        sql::finds_rows_within(plan, sql, self.state.dialect, is_mariadb)
     }
 
     /// Whether the statement ends the session, by its RELEASE or by the session's `completion_type`.
