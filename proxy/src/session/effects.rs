@@ -215,20 +215,20 @@ impl Session {
         let mut row_count = self.diagnostics.row_count;
         row_count.is_elsewhere |= self.diagnostics.are_elsewhere;
         let (dialect, is_mariadb) = (self.state.dialect, lease.server.is_mariadb);
-        let (conditions, counted) = match reply.earlier.is_empty() {
-            true => (None, None),
+        let (leaving, counted) = match reply.earlier.is_empty() {
+            true => (0, None),
             false => sql::sources(plan, sql, dialect, is_mariadb),
         };
-        let earlier = |behind: Option<usize>| {
-            let index = reply.earlier.len().checked_sub(behind?)?;
-            reply.earlier.get(index).copied()
-        };
+        let behind = |behind: usize| reply.earlier.len().saturating_sub(behind);
         let is_told = reply.error.is_none() && reply.warnings == 0;
-        let counted = earlier(counted).filter(|_| reply.error.is_none());
+        let counted = counted.and_then(|count| reply.earlier.get(behind(count)));
         // To ask for a condition that is not there counts as an error.
         let counted = counted.map(|source| if is_told { source.row_count } else { -1 });
-        if let Some(source) = earlier(conditions).filter(|_| is_told) {
-            reply.warnings = source.warnings;
+        let counted = counted.filter(|_| reply.error.is_none());
+        if is_told {
+            let left = reply.earlier.get(behind(leaving)..).unwrap_or_default();
+            let last = left.iter().rfind(|source| source.warnings > 0);
+            reply.warnings = last.map_or(0, |source| source.warnings);
         }
         // Commands that are no statements, as COM_INIT_DB is none.
         let is_command = matches!(work.kind(), Kind::Fetch | Kind::Simple);

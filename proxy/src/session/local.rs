@@ -37,6 +37,7 @@ impl Session {
                     Some(server) if server.is_mariadb => {
                         let is_without = self.lease.is_none();
                         self.diagnostics.note_beside(&Reply::default(), is_without);
+                        self.diagnostics.note_command(0);
                     }
                     _ => {
                         self.diagnostics.note(&Reply::default());

@@ -160,29 +160,32 @@ pub fn finds_rows_within(plan: &Plan, sql: &[u8], dialect: Dialect, is_mariadb: 
             })
 }
 
-/// Which of several statements the conditions are of that the last one has left, and which one
-/// ROW_COUNT() counts: by how many others are behind it, each of which has one result. `None` if the
-/// last one has its own.
+/// How many statements at the end of several leave the conditions of those before, unless they have
+/// some of their own, and by how many others is behind the one that ROW_COUNT() counts, which is
+/// `None` for the last. Each of them has one result.
 pub fn sources(
     plan: &Plan,
     sql: &[u8],
     dialect: Dialect,
     is_mariadb: bool,
-) -> (Option<usize>, Option<usize>) {
+) -> (usize, Option<usize>) {
     if !plan.is_script() {
-        return (None, None);
+        return (0, None);
     }
     let script = script::read(sql, dialect, true).statements;
-    let clears = |part: &ScriptStatement| {
+    let leaves = |part: &&ScriptStatement| {
         let text = sql.get(part.range.clone()).unwrap_or_default();
         let leaves = is_mariadb && leaves_conditions(&part.plan, text, dialect);
-        !leaves && !part.plan.is_diagnostic()
+        leaves || part.plan.is_diagnostic()
     };
     let counts = |part: &ScriptStatement| part.plan.kind != Kind::Diagnostics;
-    let behind = |behind: &usize| *behind > 0;
     (
-        script.iter().rev().position(clears).filter(behind),
-        script.iter().rev().position(counts).filter(behind),
+        script.iter().rev().take_while(leaves).count(),
+        script
+            .iter()
+            .rev()
+            .position(counts)
+            .filter(|behind| *behind > 0),
     )
 }
 

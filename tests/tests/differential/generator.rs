@@ -152,7 +152,10 @@ impl Author {
                 self.parameters[slot] = None;
                 Step::Close(slot)
             }
-            3 => Step::ResetStatement(slot),
+            3 => {
+                self.long.retain(|(of, _)| *of != slot);
+                Step::ResetStatement(slot)
+            }
             4..=5 => Step::Fetch(slot, self.rng.u32(0..4)),
             // MariaDB stores a piece of its memory in place of text for what was a number before.
             6..=7

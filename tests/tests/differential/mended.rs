@@ -1100,6 +1100,24 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "a comment that is no statement has counted no rows",
+            script(queries(&[
+                "CALL begins()",
+                "/* nothing */",
+                "SELECT ROW_COUNT(), LAST_INSERT_ID()",
+                "ROLLBACK",
+            ])),
+        ),
+        (
+            "several statements that all leave conditions leave those of the last that had some",
+            script(queries(&[
+                "SELECT CAST('1x' AS UNSIGNED); SELECT CAST('2x' AS UNSIGNED), CAST('3x' AS UNSIGNED); COMMIT",
+                "SHOW WARNINGS",
+                "SELECT CAST('4x' AS UNSIGNED); SELECT 5",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
             "a cursor has found its rows",
             script(vec![
                 prepare("SELECT * FROM t WHERE id < ? ORDER BY id"),
