@@ -34,6 +34,27 @@ const EXECUTE_HEAD: usize = 9;
 /// What every COM_STMT_FETCH has: the statement's id and the number of rows.
 const FETCH_HEAD: usize = 8;
 
+/// What servers refuse to set within a transaction, or end it for. None of it decides what a
+/// statement of a transaction means.
+const OUTSIDE_TRANSACTIONS: [&str; 16] = [
+    "autocommit",
+    "binlog_direct_non_transactional_updates",
+    "binlog_format",
+    "binlog_row_value_options",
+    "binlog_transaction_compression",
+    "binlog_transaction_compression_level_zstd",
+    "explicit_defaults_for_timestamp",
+    "group_replication_consistency",
+    "gtid_domain_id",
+    "gtid_next",
+    "gtid_seq_no",
+    "pseudo_replica_mode",
+    "pseudo_slave_mode",
+    "skip_replication",
+    "sql_log_bin",
+    "xa_detach_on_prepare",
+];
+
 /// How many a session may have: as many as all sessions of a server together, unless it is told
 /// otherwise.
 const MOST: usize = 16_382;
@@ -106,15 +127,15 @@ impl Session {
 
     /// The state in which this connection is to prepare a statement: the one that it was made in.
     /// User variables that do not matter stay as they are, and so do those on a connection that
-    /// the session keeps, whose values it may not know; and so does autocommit, since to set it
-    /// ends a transaction.
+    /// the session keeps, whose values it may not know; and so does what cannot be set within a
+    /// transaction.
     pub(super) fn state_to_prepare(
         &self,
         lease: &Lease,
         statement: &Statement,
         is_held: bool,
     ) -> Arc<State> {
-        let made = &self.with_own_autocommit(&statement.state);
+        let made = &self.with_own_outside_transactions(&statement.state);
         let own = if is_held {
             &lease.state.user_variables
         } else if names_user_variables(&statement.planned.plan) {
@@ -129,15 +150,18 @@ impl Session {
         self.shared.states.intern(state)
     }
 
-    fn with_own_autocommit(&self, made: &Arc<State>) -> Arc<State> {
-        const AUTOCOMMIT: &str = "autocommit";
-        let own = self.state.variables.get(AUTOCOMMIT);
-        if made.variables.get(AUTOCOMMIT) == own {
+    /// The state with the session's values of what it has to set outside of transactions.
+    fn with_own_outside_transactions(&self, made: &Arc<State>) -> Arc<State> {
+        let own = &self.state.variables;
+        let is_own = |name: &&str| made.variables.get(*name) == own.get(*name);
+        if OUTSIDE_TRANSACTIONS.iter().all(is_own) {
             return made.clone();
         }
         let mut variables = made.variables.clone();
-        variables.remove(AUTOCOMMIT);
-        variables.extend(own.map(|value| (AUTOCOMMIT.into(), value.clone())));
+        for name in OUTSIDE_TRANSACTIONS {
+            variables.remove(name);
+            variables.extend(own.get(name).map(|value| (name.into(), value.clone())));
+        }
         self.shared.states.intern(made.with_variables(variables))
     }
 

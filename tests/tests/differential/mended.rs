@@ -1118,6 +1118,15 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "a statement that was prepared before what no transaction can set",
+            script(vec![
+                prepare("SELECT id, b FROM t WHERE a > ? ORDER BY id LIMIT 3"),
+                Step::Query("SET explicit_defaults_for_timestamp = 1".into()),
+                Step::Query("START TRANSACTION WITH CONSISTENT SNAPSHOT".into()),
+                execute(&[Value::Integer(1)]),
+            ]),
+        ),
+        (
             "a cursor has found its rows",
             script(vec![
                 prepare("SELECT * FROM t WHERE id < ? ORDER BY id"),
