@@ -3,8 +3,10 @@
 
 use super::dialect::Dialect;
 use super::lexer::{Lexer, TokenKind};
-use super::plan::{Kind, Plan, ScriptStatement};
+use super::plan::{Kind, Plan, Prepared, ScriptStatement, TableName};
 use super::script;
+use super::text_prepare::{TextCommand, text_command};
+use super::tree;
 
 /// Whether MariaDB leaves the conditions of the statement before: it clears them for statements with
 /// tables.
@@ -21,9 +23,9 @@ pub fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
         },
         Ddl => is_about_no_table(sql),
         // With the tables of what is prepared.
-        Prepare => match &plan.tables {
-            Some(tables) => tables.is_empty(),
-            None => !shows_tables(sql) && !loads_table(sql) && !is_about_tables(sql),
+        Prepare => match &plan.prepared {
+            Some(prepared) => prepares_no_table(prepared, sql, dialect),
+            None => needs_no_table(plan.tables.as_deref(), sql),
         },
         Begin | Commit | Deallocate | ReleaseSavepoint | Rollback | RollbackTo | Savepoint
         | SetTransaction | UnlockTables | Use | Xa => true,
@@ -35,6 +37,24 @@ pub fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
                 leaves_conditions(&part.plan, text, dialect)
             }),
         _ => false,
+    }
+}
+
+/// Whether a PREPARE is of a statement without tables. What a variable says is taken for one with.
+fn prepares_no_table(prepared: &Prepared, sql: &[u8], dialect: Dialect) -> bool {
+    match (&prepared.inner, text_command(sql, dialect)) {
+        (Some(inner), Some(TextCommand::Prepare { text, .. })) => {
+            needs_no_table(tree::tables(&text, dialect, inner).as_deref(), &text)
+        }
+        _ => false,
+    }
+}
+
+/// Whether no table is opened to prepare a statement, of which these are read or written.
+fn needs_no_table(tables: Option<&[TableName]>, sql: &[u8]) -> bool {
+    match tables {
+        Some(tables) => tables.is_empty(),
+        None => !shows_tables(sql) && !loads_table(sql) && !is_about_tables(sql),
     }
 }
 

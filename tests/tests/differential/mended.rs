@@ -1127,6 +1127,18 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "a textual statement that the server prepares forgets conditions if it has tables",
+            script(queries(&[
+                "INSERT INTO traced (a) VALUES (0)",
+                "EXECUTE missing USING @a",
+                "PREPARE s2 FROM 'INSERT INTO t (a) VALUES (?)'",
+                "SHOW WARNINGS",
+                "EXECUTE missing USING @a",
+                "PREPARE s2 FROM 'SELECT ?'",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
             "a cursor has found its rows",
             script(vec![
                 prepare("SELECT * FROM t WHERE id < ? ORDER BY id"),
