@@ -8,7 +8,7 @@ use isthmus_protocol::response::Kind;
 use super::Session;
 use crate::admin::metrics::{Route, SavedTrip};
 use crate::pool::Lease;
-use crate::relay::{self, Forward, HoldBack, RelayError};
+use crate::relay::{self, Forward, HoldBack, RelayError, Reply};
 use crate::routing::Transaction;
 use crate::sql::{self, Place, Planned};
 
@@ -21,6 +21,7 @@ impl Session {
         &mut self,
         framed: &[u8],
         planned: &Planned,
+        sql: &[u8],
         id: u32,
     ) -> io::Result<bool> {
         let Some(mut lease) = self.borrow_aside(planned).await else {
@@ -28,18 +29,17 @@ impl Session {
         };
         lease.is_clean = false;
         self.last.begin(&planned.plan);
-        match self.ask_aside(&mut lease, framed, id).await {
-            Ok(true) => {}
-            Ok(false)
+        let reply = match self.ask_aside(&mut lease, framed, id).await {
+            Ok(Some(reply)) => reply,
+            Ok(None)
             | Err(RelayError::Backend {
                 untouched: true, ..
             }) => return Ok(false),
             Err(RelayError::Client(error)) => return Err(error),
             Err(RelayError::Backend { cause, .. }) => return Err(io::Error::other(cause)),
-        }
-        let is_read = self.lease.is_some()
-            || !self.loses_warnings()
-            || self.rescue_warnings(&mut lease).await.is_ok();
+        };
+        self.note_aside(planned, sql, &reply, lease.server.is_mariadb);
+        let is_read = reply.warnings == 0 || self.rescue_warnings(&mut lease).await.is_ok();
         lease.is_clean = is_read && lease.fits_its_pool();
         self.last.runs_on(lease.endpoint());
         self.last.prepared_aside(self.started.elapsed());
@@ -85,13 +85,29 @@ impl Session {
         lease.ok().map(|(lease, _)| lease)
     }
 
-    /// Whether the reader has prepared it, and the client knows.
+    /// Takes note of what the next statement may ask about this answer, of which the connection that
+    /// the session keeps, if any, knows nothing.
+    fn note_aside(&mut self, planned: &Planned, sql: &[u8], reply: &Reply, is_mariadb: bool) {
+        let is_held = self.lease.is_some();
+        let plan = planned.plan.preparation();
+        let leaves = is_mariadb && sql::leaves_conditions(&plan, sql, self.state.dialect);
+        if !leaves || reply.warnings > 0 {
+            self.diagnostics.note_preparation(reply);
+            self.diagnostics.are_elsewhere = is_held;
+        } else if !is_held {
+            let row_count = self.diagnostics.row_count;
+            self.diagnostics.note_beside(reply, true);
+            self.diagnostics.row_count = row_count;
+        }
+    }
+
+    /// What the reader has answered, if it has prepared the statement and the client knows.
     async fn ask_aside(
         &mut self,
         lease: &mut Lease,
         framed: &[u8],
         id: u32,
-    ) -> Result<bool, RelayError> {
+    ) -> Result<Option<Reply>, RelayError> {
         let mut out = Vec::new();
         let state = self.state.clone();
         let commands = lease.write_prelude(&state, None, &mut out);
@@ -100,7 +116,7 @@ impl Session {
         sent.map_err(RelayError::from_backend)?;
         self.last.trips += 1;
         if lease.read_prelude(commands, &state).await?.is_some() {
-            return Ok(false);
+            return Ok(None);
         }
         let options = Forward {
             kind: Kind::Prepare,
@@ -121,15 +137,12 @@ impl Session {
             (Some(number), Some(prepared)) => {
                 lease.add_statement(number, prepared.statement_id);
                 self.prepared = Some(prepared);
-                if self.lease.is_none() {
-                    self.diagnostics.note_preparation(&reply);
-                }
-                Ok(true)
+                Ok(Some(reply))
             }
             _ => {
                 lease.note_refused_statement();
                 lease.is_clean = lease.fits_its_pool();
-                Ok(false)
+                Ok(None)
             }
         }
     }

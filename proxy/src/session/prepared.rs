@@ -86,7 +86,7 @@ impl Session {
         };
         self.preparing = Some(statement.number);
         self.prepared = None;
-        if Box::pin(self.prepare_aside(framed, &planned, id)).await? {
+        if Box::pin(self.prepare_aside(framed, &planned, sql, id)).await? {
             self.note_prepared(id, statement);
             return Ok(Flow::Continue);
         }

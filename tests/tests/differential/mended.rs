@@ -1139,6 +1139,22 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "what is prepared within a transaction forgets the conditions before it",
+            script(vec![
+                Step::Query("START TRANSACTION READ WRITE".into()),
+                Step::Query("SET TRANSACTION READ WRITE".into()),
+                prepare("SELECT id, b FROM t WHERE a > ? ORDER BY id LIMIT 3"),
+                Step::Query("SHOW WARNINGS".into()),
+                Step::Query("SET TRANSACTION READ WRITE".into()),
+                prepare("INSERT INTO t (a) VALUES (?)"),
+                Step::Query("SELECT @@error_count, ROW_COUNT()".into()),
+                Step::Query("SET TRANSACTION READ WRITE".into()),
+                prepare("SELECT ?"),
+                Step::Query("SHOW WARNINGS".into()),
+                Step::Query("ROLLBACK".into()),
+            ]),
+        ),
+        (
             "a cursor has found its rows",
             script(vec![
                 prepare("SELECT * FROM t WHERE id < ? ORDER BY id"),
