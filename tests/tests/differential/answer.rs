@@ -139,7 +139,9 @@ impl Answer {
                 _ => {
                     let count = Reader::new(&self.is(What::Count).payload, "count").int();
                     let count = count.map_err(io::Error::other)?;
-                    let status = self.definitions(client, count).await?;
+                    let Some(status) = self.definitions(client, count).await? else {
+                        return Ok(());
+                    };
                     if status.contains(Status::CURSOR_EXISTS) {
                         status
                     } else {
@@ -153,16 +155,20 @@ impl Answer {
         }
     }
 
-    async fn definitions(&mut self, client: &mut Client, count: u64) -> io::Result<Status> {
+    /// The flags behind the definitions, or nothing if an error ends the answer there.
+    async fn definitions(&mut self, client: &mut Client, count: u64) -> io::Result<Option<Status>> {
         for _ in 0..count {
             self.next(client).await?;
             self.is(What::Definition);
         }
         if count == 0 || client.capabilities.contains(Capabilities::DEPRECATE_EOF) {
-            return Ok(Status::empty());
+            return Ok(Some(Status::empty()));
         }
-        self.next(client).await?;
-        Ok(status(self.is(What::Eof)))
+        if self.next(client).await? == 0xFF {
+            self.is(What::Err);
+            return Ok(None);
+        }
+        Ok(Some(status(self.is(What::Eof))))
     }
 
     async fn rows(&mut self, client: &mut Client) -> io::Result<Status> {

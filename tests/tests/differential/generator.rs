@@ -74,6 +74,8 @@ struct Author {
     has_bare: [bool; SLOTS],
     /// Whether each gets only texts.
     has_text: [bool; SLOTS],
+    /// Whether each has had a date.
+    has_date: [bool; SLOTS],
     /// Whether long data may be sent for the last parameter of each: what MariaDB makes of a text in
     /// the place of a number depends on what it was given before.
     takes_long: [bool; SLOTS],
@@ -109,6 +111,7 @@ impl Author {
             parameters: [None; SLOTS],
             has_bare: [false; SLOTS],
             has_text: [false; SLOTS],
+            has_date: [false; SLOTS],
             takes_long: [false; SLOTS],
             has_types: [false; SLOTS],
             has_values: [false; SLOTS],
@@ -188,7 +191,16 @@ impl Author {
             // Without types, nobody knows how long another value is.
             false => Value::Null,
         };
-        let values: Vec<Value> = (0..parameters).map(value).collect();
+        let mut values: Vec<Value> = (0..parameters).map(value).collect();
+        self.has_date[slot] |= values.iter().any(is_date);
+        if self.has_date[slot] && self.flavor == Flavor::Mysql {
+            // It compares a text as a date where the one before was.
+            let is_text = |value: &&mut Value| matches!(value, Value::Text(_) | Value::Blob(_));
+            values
+                .iter_mut()
+                .filter(is_text)
+                .for_each(|value| *value = DATE);
+        }
         self.has_values[slot] |= !matches!(
             values.last(),
             None | Some(Value::Null | Value::Text(_) | Value::Long)
@@ -216,6 +228,7 @@ impl Author {
             .iter()
             .any(|start| sql.starts_with(start));
         self.has_types[slot] = false;
+        self.has_date[slot] = false;
         self.has_values[slot] = false;
         let by_chance = self.rng.u8(0..5) == 0;
         self.has_cursor[slot] = match self.flavor {
@@ -282,8 +295,14 @@ fn value(rng: &mut Rng) -> Value {
         4 => Value::Double(1.5),
         5..=6 => text(rng),
         7 => Value::Blob(vec![0, 0xFF, b'\'']),
-        _ => Value::DateTime(2024, [2, 29, 1, 2, 3]),
+        _ => DATE,
     }
+}
+
+const DATE: Value = Value::DateTime(2024, [2, 29, 1, 2, 3]);
+
+fn is_date(value: &Value) -> bool {
+    matches!(value, Value::DateTime(..))
 }
 
 fn text(rng: &mut Rng) -> Value {

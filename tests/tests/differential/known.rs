@@ -53,6 +53,11 @@ pub(crate) const KNOWN: &[Known] = &[
         hide: ends_of_definitions,
     },
     Known {
+        reason: "The error of a cursor that MariaDB cannot open stands in the place of that EOF, and behind it if the proxy \
+                 has made it up.",
+        hide: ends_before_errors,
+    },
+    Known {
         reason: "After commands that are no statements, MySQL counts the warnings of the statement before, which may have run on another \
                  connection.",
         hide: warnings_of_no_statement,
@@ -69,7 +74,7 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         reason: "MySQL takes the type of a parameter from where it stands or, if a table has changed since, from its value, \
                  and says so in the error about it; and it shows a text that is no number as it is or by its bytes, \
-                 after what the statement was executed with before on that connection.",
+                 after what the statement was executed with before on that connection. Behind a date, no text is tried.",
         hide: types_of_parameters,
     },
     Known {
@@ -243,6 +248,23 @@ fn ends_of_definitions(_: Question<'_>, answer: &mut Answer) {
             eof.encode(&mut packet.payload);
         }
         before = Some(*what);
+    }
+}
+
+fn ends_before_errors(question: Question<'_>, answer: &mut Answer) {
+    let has_cursor = matches!(question.step, Step::Execute { cursor: true, .. });
+    if question.flavor == Flavor::Mysql || !has_cursor {
+        return;
+    }
+    let is_before_error = |packets: &[(What, _)]| {
+        let what = packets.iter().map(|(what, _)| *what);
+        what.eq([What::Definition, What::Eof, What::Err])
+    };
+    if let Some(place) = answer.packets.windows(3).position(is_before_error) {
+        answer.packets.remove(place + 1);
+        if let Some((_, error)) = answer.packets.get_mut(place + 1) {
+            error.sequence = error.sequence.wrapping_sub(1);
+        }
     }
 }
 
