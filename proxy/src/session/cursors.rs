@@ -55,6 +55,23 @@ impl Session {
         }
     }
 
+    /// Whether the session's connection has one cursor, for which it may be left.
+    pub(super) fn has_one_cursor(&self) -> bool {
+        self.cursors.len() == 1 && self.own_cursors.len() < MOST
+    }
+
+    /// Leaves a connection of the session's to the only cursor on it. Without the connection, the
+    /// cursor is gone.
+    pub(super) fn leave_to_cursor(&mut self, lease: Lease, is_alive: bool) {
+        let id = self.cursors.pop();
+        if let Some(id) = id.filter(|_| is_alive)
+            && let Some(entry) = self.statements.get(&id)
+        {
+            let number = entry.statement.number;
+            self.own_cursors.push(Cursor { id, number, lease });
+        }
+    }
+
     /// COM_STMT_FETCH from a cursor with a connection of its own, if this is one.
     pub(super) async fn fetch_own(&mut self, framed: &[u8], id: u32) -> io::Result<Option<Flow>> {
         let Some(at) = self.own_cursors.iter().position(|cursor| cursor.id == id) else {
@@ -107,7 +124,15 @@ impl Session {
         if let Some(bytes) = framed.get_mut(packet::HEADER_LEN + 1..packet::HEADER_LEN + 5) {
             bytes.copy_from_slice(&id.to_le_bytes());
         }
-        lease.stream.write_all(&framed).await.map_err(not_sent)?;
+        // Servers convert the rows as they send them.
+        let state = self.state.clone();
+        let mut out = Vec::new();
+        let commands = lease.write_prelude(&state, None, &mut out);
+        out.extend_from_slice(&framed);
+        lease.stream.write_all(&out).await.map_err(not_sent)?;
+        if let Some(error) = lease.read_prelude(commands, &state).await? {
+            return Err(Failure::Refused(error));
+        }
         let options = Forward {
             kind: Kind::Fetch,
             hold_back: HoldBack::empty(),

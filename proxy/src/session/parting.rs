@@ -5,6 +5,7 @@
 use tokio::sync::oneshot;
 
 use super::Session;
+use super::effects::ask;
 use super::lending::Interrupted;
 use crate::admin::metrics::SavedTrip;
 use crate::pool::only_value;
@@ -111,16 +112,20 @@ impl Session {
             }
             _ => false,
         };
-        if !is_over
-            || self.transaction != Transaction::ReadOnly
-            || self.held() != Holds::TRANSACTION
-        {
+        let has_cursor = self.held() == Holds::TRANSACTION | Holds::CURSOR;
+        let may_leave = self.held() == Holds::TRANSACTION || (has_cursor && self.has_one_cursor());
+        if !is_over || self.transaction != Transaction::ReadOnly || !may_leave {
             return;
         }
         let Some(mut lease) = self.lease.take() else {
             return;
         };
-        if self.rescue(&mut lease, plan).await.is_ok() {
+        let is_told = self.rescue(&mut lease, plan).await.is_ok();
+        if has_cursor {
+            lease.is_clean = false;
+            let is_over = is_told && ask(&mut lease, "ROLLBACK").await.is_ok();
+            self.leave_to_cursor(lease, is_over);
+        } else if is_told {
             let state = self.state_to_leave(&lease);
             lease.roll_back_and_release(false, state);
         }

@@ -87,16 +87,19 @@ pub fn substitute(sql: &[u8], dialect: Dialect, values: &Values) -> Option<Vec<u
 #[derive(Default)]
 struct Part {
     has_begun: bool,
+    /// It is a LOAD DATA, in which TABLE begins no query.
+    is_load: bool,
     /// It may change what FOUND_ROWS() says.
     finds_rows: bool,
 }
 
 impl Part {
     /// What begins statements that find no rows, unless there is a query in them.
-    const OTHERS: [&str; 9] = [
+    const OTHERS: [&str; 10] = [
         "begin",
         "commit",
         "insert",
+        "load",
         "release",
         "replace",
         "rollback",
@@ -107,9 +110,10 @@ impl Part {
 
     fn push(&mut self, word: &Word<'_>) {
         let is_first = !std::mem::replace(&mut self.has_begun, true);
+        self.is_load |= is_first && word.is("load");
         self.finds_rows |= match is_first {
             true => !word.is_any(&Self::OTHERS),
-            false => word.is_any(&["select", "table"]),
+            false => word.is("select") || (word.is("table") && !self.is_load),
         };
     }
 }

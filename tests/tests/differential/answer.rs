@@ -178,13 +178,7 @@ impl Answer {
                     self.is(What::Err);
                     return Ok(Status::empty());
                 }
-                0xFE => {
-                    let end = match client.capabilities.contains(Capabilities::DEPRECATE_EOF) {
-                        true => What::Ok,
-                        false => What::Eof,
-                    };
-                    return Ok(status(self.is(end)));
-                }
+                0xFE => return Ok(status(self.is(end(client)))),
                 _ => {}
             }
         }
@@ -204,11 +198,19 @@ impl Answer {
     async fn one(&mut self, client: &mut Client) -> io::Result<()> {
         let what = match self.next(client).await? {
             0xFF => What::Err,
-            0xFE => What::Eof,
+            0xFE => end(client),
             _ => What::Ok,
         };
         self.is(what);
         Ok(())
+    }
+}
+
+/// What a packet is that ends something and is no error.
+fn end(client: &Client) -> What {
+    match client.capabilities.contains(Capabilities::DEPRECATE_EOF) {
+        true => What::Ok,
+        false => What::Eof,
     }
 }
 

@@ -194,11 +194,11 @@ impl Author {
         let mut values: Vec<Value> = (0..parameters).map(value).collect();
         self.has_date[slot] |= values.iter().any(is_date);
         if self.has_date[slot] && self.flavor == Flavor::Mysql {
-            // It compares a text as a date where the one before was.
-            let is_text = |value: &&mut Value| matches!(value, Value::Text(_) | Value::Blob(_));
+            // It takes another value for a date where the one before was: a 0 for all zeros.
+            let is_other = |value: &&mut Value| !matches!(value, Value::Null);
             values
                 .iter_mut()
-                .filter(is_text)
+                .filter(is_other)
                 .for_each(|value| *value = DATE);
         }
         self.has_values[slot] |= !matches!(

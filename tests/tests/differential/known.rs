@@ -53,8 +53,8 @@ pub(crate) const KNOWN: &[Known] = &[
         hide: ends_of_definitions,
     },
     Known {
-        reason: "The error of a cursor that MariaDB cannot open stands in the place of that EOF, and behind it if the proxy \
-                 has made it up.",
+        reason: "The error of a cursor that cannot be opened stands in the place of that EOF, and behind it if the proxy has \
+                 made it up.",
         hide: ends_before_errors,
     },
     Known {
@@ -74,7 +74,7 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         reason: "MySQL takes the type of a parameter from where it stands or, if a table has changed since, from its value, \
                  and says so in the error about it; and it shows a text that is no number as it is or by its bytes, \
-                 after what the statement was executed with before on that connection. Behind a date, no text is tried.",
+                 after what the statement was executed with before on that connection. Behind a date, only dates are tried.",
         hide: types_of_parameters,
     },
     Known {
@@ -253,7 +253,7 @@ fn ends_of_definitions(_: Question<'_>, answer: &mut Answer) {
 
 fn ends_before_errors(question: Question<'_>, answer: &mut Answer) {
     let has_cursor = matches!(question.step, Step::Execute { cursor: true, .. });
-    if question.flavor == Flavor::Mysql || !has_cursor {
+    if !has_cursor {
         return;
     }
     let is_before_error = |packets: &[(What, _)]| {

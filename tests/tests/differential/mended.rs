@@ -1155,6 +1155,40 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "rows are fetched in the character set that the session has by then",
+            script(vec![
+                prepare("SELECT _latin1 'It''s', _utf8mb4 'é', N'日本' FROM t ORDER BY id"),
+                with_cursor(&[]),
+                Step::Fetch(0, 1),
+                Step::Query("SET NAMES latin1".into()),
+                Step::Fetch(0, 1),
+                Step::Query("SET character_set_results = NULL".into()),
+                Step::Fetch(0, 2),
+                Step::Query("SELECT 'é'".into()),
+            ]),
+        ),
+        (
+            "LOAD DATA finds no rows",
+            script(queries(&[
+                "ROLLBACK; SELECT * FROM seen ORDER BY id",
+                "LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, b); UPDATE t SET a = FOUND_ROWS() WHERE id = 1",
+            ])),
+        ),
+        (
+            "what ends a read-only transaction leaves a cursor on the reader open",
+            script(vec![
+                prepare("SELECT id, b FROM t ORDER BY id"),
+                Step::Query("START TRANSACTION READ ONLY".into()),
+                with_cursor(&[]),
+                Step::Fetch(0, 1),
+                Step::Query("CREATE DATABASE one".into()),
+                Step::Query("UPDATE t SET a = 5 WHERE id = 1".into()),
+                Step::Fetch(0, 1),
+                Step::Fetch(0, 9),
+                Step::Query("SELECT COUNT(*) FROM t".into()),
+            ]),
+        ),
+        (
             "a cursor has found its rows",
             script(vec![
                 prepare("SELECT * FROM t WHERE id < ? ORDER BY id"),
