@@ -174,6 +174,23 @@ impl Conditions {
         }
     }
 
+    /// Puts their texts into another character set.
+    pub(super) fn recode(&mut self, recode: impl Fn(&[u8]) -> Vec<u8>) {
+        match self {
+            Self::None => {}
+            Self::Unread { error, .. } => {
+                if let Some(error) = error {
+                    error.message = recode(&error.message);
+                }
+            }
+            Self::Read { kept, .. } => {
+                for condition in kept {
+                    condition.message = recode(&condition.message);
+                }
+            }
+        }
+    }
+
     /// How many there were.
     pub(super) fn count(&self) -> u64 {
         match self {

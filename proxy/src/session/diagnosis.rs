@@ -15,7 +15,7 @@ use super::effects::ask;
 use super::stale;
 use crate::admin::metrics::Route;
 use crate::pool::user_variable::{self, UserValue};
-use crate::pool::{RESULTS_CHARSET, RESULTS_COLLATION};
+use crate::pool::{RESULTS_CHARSET, RESULTS_COLLATION, State};
 use crate::rarely::rarely;
 use crate::sql::{self, ConditionItem, ConditionNumber, Diagnosis, Holds, StatementItem};
 use crate::topology::Server;
@@ -175,8 +175,7 @@ impl Session {
 
     /// A text that a server has sent, as it is in UTF-8 without characters of four bytes.
     fn decoded<'a>(&self, text: &'a [u8]) -> std::borrow::Cow<'a, str> {
-        let charset = self.state.variables.get(RESULTS_CHARSET);
-        if charset.is_some_and(|charset| **charset == *b"latin1") {
+        if shows_latin1(&self.state) {
             return text.iter().map(|byte| char::from(*byte)).collect();
         }
         let text = String::from_utf8_lossy(text);
@@ -184,6 +183,27 @@ impl Session {
             true => text,
             false => text.replace(|c: char| c.len_utf8() == 4, "?").into(),
         }
+    }
+
+    /// Puts the conditions that a statement has left into the character set of results that it has
+    /// brought, where that is known here.
+    pub(super) fn recode_conditions(&mut self, after: &State) {
+        let is_latin1 = shows_latin1(&self.state);
+        if is_latin1 == shows_latin1(after) {
+            return;
+        }
+        self.diagnostics.conditions.recode(|text| match is_latin1 {
+            true => text
+                .iter()
+                .map(|byte| char::from(*byte))
+                .collect::<String>()
+                .into(),
+            false => {
+                let text = String::from_utf8_lossy(text);
+                let byte = |c| u8::try_from(c).unwrap_or(b'?');
+                text.chars().map(byte).collect()
+            }
+        });
     }
 
     /// Gives these values to user variables of the session, and tells the client. Returns whether
@@ -423,4 +443,10 @@ fn condition_columns(is_mariadb: bool, collation: u16, longest: u32) -> Vec<Colu
         ..ColumnDefinition::integer("Code")
     };
     vec![text("Level", 7), code, text("Message", 512)]
+}
+
+/// Whether texts come in latin1, which is taken for ISO 8859-1. Others are taken for UTF-8.
+fn shows_latin1(state: &State) -> bool {
+    let charset = state.variables.get(RESULTS_CHARSET);
+    charset.is_some_and(|charset| **charset == *b"latin1")
 }

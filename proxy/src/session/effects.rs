@@ -235,6 +235,7 @@ impl Session {
         let is_beside = is_command || (is_mariadb && sql::leaves_conditions(plan, sql, dialect));
         if is_beside {
             self.diagnostics.note_beside(reply, self.is_leaving());
+            self.recode_conditions(&lease.state);
         } else {
             self.diagnostics.note(reply);
         }

@@ -1189,6 +1189,16 @@ pub(crate) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "conditions that stay are told in the character set that has come since",
+            script(queries(&[
+                "SELECT `é`",
+                "SET NAMES latin1",
+                "SHOW WARNINGS",
+                "SET NAMES utf8mb4",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
             "a cursor has found its rows",
             script(vec![
                 prepare("SELECT * FROM t WHERE id < ? ORDER BY id"),
