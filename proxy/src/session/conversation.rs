@@ -345,7 +345,7 @@ impl Session {
             Signal::Kill => return true,
             // MariaDB closes the connection without a word.
             Signal::Idle if self.handle.has_idle_limit() => {
-                if self.server().is_some_and(|server| server.is_mariadb) {
+                if self.is_mariadb() {
                     return true;
                 }
                 SqlError::own_idle()

@@ -239,7 +239,7 @@ impl Session {
         let Some((trip, changes)) = trip else {
             return Ok(false);
         };
-        let is_mariadb = self.server().is_some_and(|server| server.is_mariadb);
+        let is_mariadb = self.is_mariadb();
         let (reply, was_without_connection) = (Reply::default(), self.lease.is_none());
         match is_mariadb {
             true => self.diagnostics.note_beside(&reply, was_without_connection),

@@ -151,7 +151,7 @@ impl Session {
 
     /// What an item of `GET DIAGNOSTICS` says about a condition.
     fn item_of(&self, condition: &Condition, item: ConditionItem) -> UserValue {
-        let is_mariadb = self.server().is_some_and(|server| server.is_mariadb);
+        let is_mariadb = self.is_mariadb();
         let (class, subclass) = match is_mariadb {
             true => ("", ""),
             false => condition.origins(),

@@ -137,8 +137,7 @@ impl Session {
         if plan.variables.iter().any(|name| name == ROLE) {
             followups.push(Followup::Role);
         }
-        let is_silent = plan.needs.contains(Needs::READ_BACK)
-            && self.server().is_some_and(|server| server.is_mariadb);
+        let is_silent = plan.needs.contains(Needs::READ_BACK) && self.is_mariadb();
         if sets_tracking(plan) || is_silent {
             let may_have_changed =
                 |name: &String| name != Tracking::GTIDS || self.may_switch_gtids(plan);

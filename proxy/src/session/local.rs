@@ -33,20 +33,23 @@ impl Session {
                     let error = SqlError::new(1065, "42000", "Query was empty");
                     return self.refuse(&error).await;
                 }
-                match self.server() {
-                    Some(server) if server.is_mariadb => {
-                        let is_without = self.lease.is_none();
-                        self.diagnostics.note_beside(&Reply::default(), is_without);
-                        self.diagnostics.note_command(0);
-                    }
-                    _ => {
-                        self.diagnostics.note(&Reply::default());
-                        self.diagnostics.are_elsewhere = true;
-                    }
-                }
+                self.note_nothing();
                 Ok(Flow::Continue)
             }
             _ => self.show_isthmus(sql, Form::Text).await,
+        }
+    }
+
+    /// Takes note of a statement without tables that the proxy has answered and that has done nothing
+    /// on servers.
+    pub(super) fn note_nothing(&mut self) {
+        if self.is_mariadb() {
+            let is_without = self.lease.is_none();
+            self.diagnostics.note_beside(&Reply::default(), is_without);
+            self.diagnostics.note_command(0);
+        } else {
+            self.diagnostics.note(&Reply::default());
+            self.diagnostics.are_elsewhere = true;
         }
     }
 
@@ -55,6 +58,11 @@ impl Session {
         self.diagnostics.note_own(error.into());
         self.client.send_error(error).await?;
         Ok(Flow::Continue)
+    }
+
+    /// Whether the servers of this world are MariaDB.
+    pub(super) fn is_mariadb(&self) -> bool {
+        self.server().is_some_and(|server| server.is_mariadb)
     }
 
     /// What is known of a server of this world: of any, as they are alike.

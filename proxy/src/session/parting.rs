@@ -93,7 +93,7 @@ impl Session {
             _ if goes_on => true,
             // Without a word about it, MySQL stays read-only.
             Some(TransactionEffect::Begin { read_only, .. }) => {
-                let is_mariadb = self.server().is_some_and(|server| server.is_mariadb);
+                let is_mariadb = self.is_mariadb();
                 read_only == Some(false) || (read_only.is_none() && is_mariadb)
             }
             // Of several statements, those behind it may be for the writer.

@@ -510,10 +510,6 @@ impl Session {
         self.refuse(&SqlError::new(1421, "HY000", message)).await
     }
 
-    fn is_mariadb(&self) -> bool {
-        self.server().is_some_and(|server| server.is_mariadb)
-    }
-
     /// The error that tells of a statement that the session does not have, in the server's words:
     /// MySQL looks all of them up in one place.
     async fn unknown_statement(&mut self, id: u32, deed: &str) -> io::Result<Flow> {

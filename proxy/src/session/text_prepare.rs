@@ -14,7 +14,6 @@ use super::exchange::Failure;
 use super::prelude::not_sent;
 use super::work::Work;
 use crate::pool::Lease;
-use crate::relay::Reply;
 use crate::sql::possessions::{Possession, Transfer};
 use crate::sql::{self, Holds, Place, Plan, Planned, TextCommand};
 
@@ -180,7 +179,7 @@ impl Session {
     /// the session has a connection, of that one, so that it forgets the statement before.
     async fn answer_deallocate(&mut self) -> io::Result<Flow> {
         if self.lease.is_none() {
-            self.diagnostics.note(&Reply::default());
+            self.note_nothing();
             self.client.send_ok().await?;
             return Ok(Flow::Continue);
         }

@@ -1,0 +1,230 @@
+//! Transactions, and what ends them or the session.
+
+use super::{actor, prepare, queries, query, script, with_cursor};
+use crate::script::{Actor, Script, Step};
+use isthmus_protocol::capabilities::Capabilities;
+use isthmus_tests::wire::USUAL;
+
+pub(super) fn scripts() -> Vec<(&'static str, Script)> {
+    vec![
+        (
+            "an error that ends a read-only transaction leaves no flag of it",
+            script(vec![
+                query("SET SESSION TRANSACTION READ ONLY"),
+                query("BEGIN"),
+                query("DROP TABLE IF EXISTS missing, missing_too"),
+                Step::Ping,
+            ]),
+        ),
+        (
+            "what failed of several statements may have ended a transaction with its savepoints",
+            Script {
+                actors: vec![actor("one", false)],
+                steps: queries(&[
+                    "START TRANSACTION",
+                    "SAVEPOINT s",
+                    "BEGIN; INSERT INTO t (a) VALUES (1)",
+                    "SET @a = 1",
+                    "RELEASE SAVEPOINT s",
+                    "ROLLBACK",
+                ])
+                .into_iter()
+                .map(|step| (0, step))
+                .collect(),
+            },
+        ),
+        (
+            "MySQL goes on with a transaction whose COMMIT has a cursor, and so do its savepoints",
+            script(vec![
+                prepare("COMMIT"),
+                query("BEGIN"),
+                query("SAVEPOINT s"),
+                with_cursor(&[]),
+                query("RELEASE SAVEPOINT s"),
+                query("INSERT INTO t (a) VALUES (94)"),
+                with_cursor(&[]),
+                query("ROLLBACK"),
+                query("SELECT COUNT(*) FROM t WHERE a = 94"),
+            ]),
+        ),
+        (
+            "a ROLLBACK of what no BEGIN has begun tells nothing of transactions",
+            Script {
+                actors: vec![Actor {
+                    capabilities: USUAL | Capabilities::SESSION_TRACK,
+                    ..actor("one", true)
+                }],
+                ..script(queries(&[
+                    "SET autocommit = 0",
+                    "INSERT INTO t (a) VALUES (5)",
+                    "ROLLBACK",
+                    "BEGIN",
+                    "INSERT INTO t (a) VALUES (5)",
+                    "ROLLBACK",
+                    "INSERT INTO t (a) VALUES (5)",
+                    "ROLLBACK",
+                ]))
+            },
+        ),
+        (
+            "rows from a cursor come with the flags of the session's transaction",
+            script(vec![
+                prepare("(SELECT 5 AS n) UNION (SELECT -1) ORDER BY n"),
+                with_cursor(&[]),
+                Step::Fetch(0, 1),
+                query("START TRANSACTION READ ONLY"),
+                Step::Fetch(0, 1),
+                query("COMMIT"),
+                Step::Fetch(0, 1),
+            ]),
+        ),
+        (
+            "what is no SQL does not end a read-only transaction",
+            script(queries(&[
+                "START TRANSACTION READ ONLY",
+                "SELECT a FROM t WHERE id = 1",
+                "CREATE TABEL t",
+                "SELECT a FROM t WHERE id = 1",
+                "INSERT INTO t (a) VALUES (1)",
+                "CREATE TABLE new_1 (id INT)",
+                "INSERT INTO t (a) VALUES (1)",
+                "START TRANSACTION READ ONLY",
+                "DROP TABLE missing",
+                "SELECT a FROM t WHERE id = 1",
+            ])),
+        ),
+        (
+            "a read-only transaction that ends in a script keeps no reader that is written to",
+            script(queries(&[
+                "START TRANSACTION READ ONLY",
+                "SELECT a FROM t WHERE id = 1",
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; INSERT INTO t (a) VALUES (7)",
+                "ROLLBACK; SELECT 1",
+                "INSERT INTO t (a) VALUES (7)",
+                "START TRANSACTION READ ONLY",
+                "SELECT a FROM t WHERE id = 1",
+                "COMMIT; INSERT INTO t (a, b) VALUES (66, 'b'); SELECT ROW_COUNT()",
+                "SELECT LAST_INSERT_ID()",
+                "START TRANSACTION READ ONLY",
+                "SELECT a FROM t WHERE id = 1",
+                "ROLLBACK; SET TRANSACTION READ ONLY",
+                "INSERT INTO t (a) VALUES (67)",
+                "INSERT INTO t (a) VALUES (67)",
+            ])),
+        ),
+        (
+            "a savepoint without autocommit is one of the transaction that follows",
+            script(queries(&[
+                "SET autocommit = 0",
+                "SAVEPOINT s1",
+                "ROLLBACK TO s1",
+                "INSERT INTO t (a, b) VALUES (60, 'a')",
+                "ROLLBACK TO s1",
+                "SELECT COUNT(*) FROM t",
+                "COMMIT",
+                "ROLLBACK TO s1",
+            ])),
+        ),
+        (
+            "RELEASE ends the session",
+            script(queries(&["COMMIT RELEASE", "SELECT 1"])),
+        ),
+        (
+            "a statement that fails may have ended the transaction",
+            script(vec![
+                query("BEGIN"),
+                query("INSERT INTO t (a) VALUES (9)"),
+                query("DROP TABLE missing"),
+                Step::Ping,
+            ]),
+        ),
+        (
+            "nothing is sent behind an upload",
+            script(queries(&[
+                "BEGIN; INSERT INTO t (a) VALUES (5)",
+                "BEGIN; LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, b); COMMIT",
+                "SELECT COUNT(*) FROM t",
+            ])),
+        ),
+        (
+            "a session may end itself by the function",
+            script(queries(&["KILL QUERY CONNECTION_ID()"])),
+        ),
+        (
+            "with the SQL mode ORACLE, BEGIN opens a program",
+            script(queries(&[
+                "SET sql_mode = 'ORACLE'",
+                "BEGIN",
+                "INSERT INTO t (a) VALUES (12)",
+                "BEGIN WORK",
+                "BEGIN INSERT INTO t (a) VALUES (13); END",
+                "ROLLBACK",
+                "SELECT COUNT(*) FROM t",
+                "START TRANSACTION",
+                "INSERT INTO t (a) VALUES (14)",
+                "ROLLBACK",
+                "SELECT COUNT(*) FROM t",
+                "SET sql_mode = ''",
+                "BEGIN",
+                "INSERT INTO t (a) VALUES (15)",
+                "ROLLBACK",
+                "SELECT COUNT(*) FROM t",
+            ])),
+        ),
+        (
+            "what commits leaves a transaction on a reader",
+            script(queries(&[
+                "START TRANSACTION READ ONLY",
+                "SELECT a FROM t WHERE id = 1",
+                "CREATE TABLE new_1 (id INT)",
+                "START TRANSACTION READ ONLY",
+                "SELECT a, @a := 5 FROM t WHERE id = 1",
+                "START TRANSACTION READ WRITE",
+                "INSERT INTO t (a) VALUES (@a)",
+                "COMMIT",
+                "START TRANSACTION READ ONLY",
+                "SELECT a FROM t WHERE id = 1",
+                "INSERT INTO t (a) VALUES (10)",
+                "BEGIN",
+                "INSERT INTO t (a) VALUES (11)",
+                "START TRANSACTION READ ONLY",
+                "CREATE TEMPORARY TABLE temporary_1 (id INT)",
+                "SELECT a FROM t WHERE id = 1",
+                "DROP TABLE new_1",
+                "SELECT COUNT(*) FROM t",
+            ])),
+        ),
+        (
+            "what ends a read-only transaction leaves a cursor on the reader open",
+            script(vec![
+                prepare("SELECT id, b FROM t ORDER BY id"),
+                Step::Query("START TRANSACTION READ ONLY".into()),
+                with_cursor(&[]),
+                Step::Fetch(0, 1),
+                Step::Query("CREATE DATABASE one".into()),
+                Step::Query("UPDATE t SET a = 5 WHERE id = 1".into()),
+                Step::Fetch(0, 1),
+                Step::Fetch(0, 9),
+                Step::Query("SELECT COUNT(*) FROM t".into()),
+            ]),
+        ),
+        (
+            "what the client has seen is not answered again",
+            script(queries(&[
+                "SELECT 2; SELECT missing FROM t; SELECT -1",
+                "SELECT 2; SELECT * FROM missing.t",
+                "SELECT 3",
+            ])),
+        ),
+        (
+            "MariaDB prepares no write in a read-only transaction, on the writer either",
+            script(vec![
+                query("CALL writes(2)"),
+                query("START TRANSACTION READ ONLY"),
+                query("SELECT RELEASE_LOCK('one_{run}_a')"),
+                prepare("INSERT INTO traced (a) VALUES (-1)"),
+                query("ROLLBACK"),
+            ]),
+        ),
+    ]
+}
