@@ -247,13 +247,15 @@ impl Connection {
     /// Ends the open transaction, asks for the insert id if `asks_id` says so, and changes to
     /// another state where one is given. Returns the answer to the question; `None` if the server
     /// refused something.
-    pub(super) async fn roll_back(
+    pub async fn roll_back(
         &mut self,
         asks_id: bool,
         state: Option<&Arc<State>>,
     ) -> Result<Option<Vec<u8>>, RelayError> {
         let mut out = Vec::new();
-        self.form.put_query(&mut out, b"ROLLBACK");
+        // With `completion_type`, another transaction would begin.
+        self.form
+            .put_query(&mut out, b"ROLLBACK AND NO CHAIN NO RELEASE");
         if asks_id {
             self.form
                 .put_query(&mut out, b"SELECT LAST_INSERT_ID() LIMIT 1");

@@ -144,6 +144,17 @@ impl State {
         variables.filter(|(name, _)| &***name != RESULTS_COLLATION)
     }
 
+    /// Another state with this one's character set of results.
+    pub fn for_results_of(&self, other: &Self) -> Self {
+        let mut variables = other.variables.clone();
+        for name in [RESULTS_CHARSET, RESULTS_COLLATION] {
+            variables.remove(name);
+            let value = self.variables.get(name);
+            variables.extend(value.map(|value| (name.into(), value.clone())));
+        }
+        other.with_variables(variables)
+    }
+
     /// The state with the multi-statement option on or off.
     pub fn with_multi_statements(&self, multi_statements: bool) -> Self {
         Self {

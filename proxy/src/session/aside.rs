@@ -40,6 +40,10 @@ impl Session {
         };
         self.note_aside(planned, sql, &reply, lease.server.is_mariadb);
         let is_read = reply.warnings == 0 || self.rescue_warnings(&mut lease).await.is_ok();
+        if !is_read {
+            // No other connection knows them.
+            self.diagnostics.conditions.settle();
+        }
         lease.is_clean = is_read && lease.fits_its_pool();
         self.last.runs_on(lease.endpoint());
         self.last.prepared_aside(self.started.elapsed());
@@ -88,16 +92,13 @@ impl Session {
     /// Takes note of what the next statement may ask about this answer, of which the connection that
     /// the session keeps, if any, knows nothing.
     fn note_aside(&mut self, planned: &Planned, sql: &[u8], reply: &Reply, is_mariadb: bool) {
-        let is_held = self.lease.is_some();
-        let plan = planned.plan.preparation();
-        let leaves = is_mariadb && sql::leaves_conditions(&plan, sql, self.state.dialect);
+        let leaves = is_mariadb
+            && sql::leaves_conditions(&planned.plan.preparation(), sql, self.state.dialect);
         if !leaves || reply.warnings > 0 {
             self.diagnostics.note_preparation(reply);
-            self.diagnostics.are_elsewhere = is_held;
-        } else if !is_held {
-            let row_count = self.diagnostics.row_count;
-            self.diagnostics.note_beside(reply, true);
-            self.diagnostics.row_count = row_count;
+            self.diagnostics.are_elsewhere = true;
+        } else if self.lease.is_none() {
+            self.diagnostics.note_departure();
         }
     }
 

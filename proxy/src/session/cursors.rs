@@ -55,9 +55,10 @@ impl Session {
         }
     }
 
-    /// Whether the session's connection has one cursor, for which it may be left.
-    pub(super) fn has_one_cursor(&self) -> bool {
-        self.cursors.len() == 1 && self.own_cursors.len() < MOST
+    /// Whether the session's connection has one cursor, that is open and may keep it. The one that the
+    /// statement at hand is about would leave with it.
+    pub(super) fn may_leave_to_cursor(&self) -> bool {
+        self.asked_cursor.is_none() && self.cursors.len() == 1 && self.own_cursors.len() < MOST
     }
 
     /// Leaves a connection of the session's to the only cursor on it. Without the connection, the
@@ -125,7 +126,8 @@ impl Session {
             bytes.copy_from_slice(&id.to_le_bytes());
         }
         // Servers convert the rows as they send them.
-        let state = self.state.clone();
+        let state = self.state.for_results_of(&lease.state);
+        let state = self.shared.states.intern(state);
         let mut out = Vec::new();
         let commands = lease.write_prelude(&state, None, &mut out);
         out.extend_from_slice(&framed);

@@ -5,7 +5,6 @@
 use tokio::sync::oneshot;
 
 use super::Session;
-use super::effects::ask;
 use super::lending::Interrupted;
 use crate::admin::metrics::SavedTrip;
 use crate::pool::only_value;
@@ -113,7 +112,10 @@ impl Session {
             _ => false,
         };
         let has_cursor = self.held() == Holds::TRANSACTION | Holds::CURSOR;
-        let may_leave = self.held() == Holds::TRANSACTION || (has_cursor && self.has_one_cursor());
+        let may_leave = match has_cursor {
+            true => self.may_leave_to_cursor(),
+            false => self.held() == Holds::TRANSACTION,
+        };
         if !is_over || self.transaction != Transaction::ReadOnly || !may_leave {
             return;
         }
@@ -123,8 +125,10 @@ impl Session {
         let is_told = self.rescue(&mut lease, plan).await.is_ok();
         if has_cursor {
             lease.is_clean = false;
-            let is_over = is_told && ask(&mut lease, "ROLLBACK").await.is_ok();
-            self.leave_to_cursor(lease, is_over);
+            self.last.trips += 1;
+            let is_rolled_back =
+                is_told && matches!(lease.roll_back(false, None).await, Ok(Some(_)));
+            self.leave_to_cursor(lease, is_rolled_back);
         } else if is_told {
             let state = self.state_to_leave(&lease);
             lease.roll_back_and_release(false, state);

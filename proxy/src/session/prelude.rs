@@ -260,7 +260,7 @@ impl Session {
 
     fn restores_conditions(&self, plan: &Plan, is_held: bool) -> bool {
         let asks =
-            plan.is_diagnostic() || plan.parts.first().is_some_and(|part| part.is_diagnostic());
+            plan.is_diagnostic() || (plan.is_script() && plan.needs.contains(Needs::DIAGNOSTICS));
         asks && (!is_held || self.diagnostics.are_elsewhere)
     }
 

@@ -36,7 +36,7 @@ const FETCH_HEAD: usize = 8;
 
 /// What servers refuse to set within a transaction, or end it for. None of it decides what a
 /// statement of a transaction means.
-const OUTSIDE_TRANSACTIONS: [&str; 16] = [
+const OUTSIDE_TRANSACTIONS: [&str; 11] = [
     "autocommit",
     "binlog_direct_non_transactional_updates",
     "binlog_format",
@@ -46,12 +46,7 @@ const OUTSIDE_TRANSACTIONS: [&str; 16] = [
     "explicit_defaults_for_timestamp",
     "group_replication_consistency",
     "gtid_domain_id",
-    "gtid_next",
     "gtid_seq_no",
-    "pseudo_replica_mode",
-    "pseudo_slave_mode",
-    "skip_replication",
-    "sql_log_bin",
     "xa_detach_on_prepare",
 ];
 

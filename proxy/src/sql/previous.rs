@@ -25,7 +25,7 @@ pub fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
         // With the tables of what is prepared.
         Prepare => match &plan.prepared {
             Some(prepared) => prepares_no_table(prepared, sql, dialect),
-            None => needs_no_table(plan.tables.as_deref(), sql),
+            None => needs_no_table(plan.tables.as_deref(), sql, dialect),
         },
         Begin | Commit | Deallocate | ReleaseSavepoint | Rollback | RollbackTo | Savepoint
         | SetTransaction | UnlockTables | Use | Xa => true,
@@ -34,7 +34,7 @@ pub fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
             .iter()
             .all(|part| {
                 let text = sql.get(part.range.clone()).unwrap_or_default();
-                leaves_conditions(&part.plan, text, dialect)
+                part.plan.is_diagnostic() || leaves_conditions(&part.plan, text, dialect)
             }),
         _ => false,
     }
@@ -44,17 +44,23 @@ pub fn leaves_conditions(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
 fn prepares_no_table(prepared: &Prepared, sql: &[u8], dialect: Dialect) -> bool {
     match (&prepared.inner, text_command(sql, dialect)) {
         (Some(inner), Some(TextCommand::Prepare { text, .. })) => {
-            needs_no_table(tree::tables(&text, dialect, inner).as_deref(), &text)
+            let tables = tree::tables(&text, dialect, inner);
+            needs_no_table(tables.as_deref(), &text, dialect)
         }
         _ => false,
     }
 }
 
 /// Whether no table is opened to prepare a statement, of which these are read or written.
-fn needs_no_table(tables: Option<&[TableName]>, sql: &[u8]) -> bool {
+fn needs_no_table(tables: Option<&[TableName]>, sql: &[u8], dialect: Dialect) -> bool {
     match tables {
-        Some(tables) => tables.is_empty(),
-        None => !shows_tables(sql) && !loads_table(sql) && !is_about_tables(sql),
+        Some(tables) => tables.is_empty() && !has_derived_table(sql),
+        None => {
+            !shows_tables(sql)
+                && !changes_rows(sql)
+                && !is_about_tables(sql)
+                && !has_table_word(sql, dialect)
+        }
     }
 }
 
@@ -73,10 +79,10 @@ fn has_derived_table(sql: &[u8]) -> bool {
     })
 }
 
-fn loads_table(sql: &[u8]) -> bool {
-    words(sql)
-        .next()
-        .is_some_and(|word| is_one_of(word, &[b"load"]))
+fn changes_rows(sql: &[u8]) -> bool {
+    const VERBS: [&[u8]; 5] = [b"delete", b"insert", b"load", b"replace", b"update"];
+    let verb = words(sql).next();
+    verb.is_some_and(|word| is_one_of(word, &VERBS))
 }
 
 /// Whether the statement is a SHOW that opens tables, if only those of the server's that it shows.

@@ -572,5 +572,52 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 "SELECT ROW_COUNT()",
             ])),
         ),
+        (
+            "a command that asks for conditions at its end leaves those of the command before",
+            script(queries(&[
+                "BEGIN",
+                "SELECT CAST('x' AS SIGNED) FROM t WHERE id = 1 FOR UPDATE",
+                "DO 1; SHOW WARNINGS",
+                "ROLLBACK",
+                "SHOW WARNINGS",
+            ])),
+        ),
+        (
+            "nobody is told of the conditions that others have left on a connection",
+            conditions_of_others(),
+        ),
+        (
+            "what MariaDB prepares with tables clears conditions, whoever can read it",
+            script(vec![
+                query("SELECT missing"),
+                prepare("INSERT INTO t (a) VALUES (plus(?))"),
+                query("SHOW WARNINGS"),
+                query("SELECT missing"),
+                prepare("SELECT * FROM (SELECT 1) AS x"),
+                query("SHOW WARNINGS"),
+            ]),
+        ),
     ]
+}
+
+/// A session that leaves conditions on all connections, and one that asks where nothing clears them.
+fn conditions_of_others() -> Script {
+    let mut steps = Vec::new();
+    for _ in 0..8 {
+        let left = query("SELECT CAST('left' AS SIGNED) FROM t WHERE id = 1 FOR UPDATE");
+        steps.extend([(0, left), (0, Step::Swap)]);
+    }
+    steps.extend([
+        (1, query("SELECT COUNT(*) FROM t")),
+        (1, query("DO 1; SHOW WARNINGS")),
+        (1, query("DO 1; SELECT @@warning_count")),
+        (1, query("BEGIN")),
+        (1, prepare("INSERT INTO t (a) VALUES (?)")),
+        (1, query("SELECT 1")),
+        (1, query("SHOW WARNINGS")),
+    ]);
+    Script {
+        actors: vec![actor("one", true), actor("two", true)],
+        steps,
+    }
 }

@@ -159,5 +159,17 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 "EXECUTE s1",
             ])),
         ),
+        (
+            "a cursor that takes a read-only transaction to the writer is open there",
+            script(vec![
+                prepare("SELECT id, GET_LOCK('mended', 0) FROM t ORDER BY id LIMIT 3"),
+                query("START TRANSACTION READ ONLY"),
+                query("SELECT COUNT(*) FROM t"),
+                with_cursor(&[]),
+                Step::Fetch(0, 1),
+                query("DO RELEASE_ALL_LOCKS()"),
+                query("COMMIT"),
+            ]),
+        ),
     ]
 }

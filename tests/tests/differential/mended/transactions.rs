@@ -226,5 +226,26 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 query("ROLLBACK"),
             ]),
         ),
+        (
+            "what ends a transaction with `completion_type` leaves none to others",
+            chains(),
+        ),
     ]
+}
+
+/// One session that chains transactions and leaves one on the reader, and one that reads there.
+fn chains() -> Script {
+    let mut steps = vec![
+        (0, query("SET completion_type = 'CHAIN'")),
+        (0, query("START TRANSACTION READ ONLY")),
+        (0, query("SELECT COUNT(*) FROM t")),
+        (0, query("CREATE DATABASE one")),
+    ];
+    for _ in 0..8 {
+        steps.extend([(1, query("SELECT COUNT(*) FROM t")), (1, Step::Swap)]);
+    }
+    Script {
+        actors: vec![actor("one", true), actor("two", true)],
+        steps,
+    }
 }
