@@ -78,8 +78,8 @@ pub(crate) const KNOWN: &[Known] = &[
         hide: types_of_parameters,
     },
     Known {
-        reason: "Whether MySQL marks a column that is made of parameters as binary depends on the character set of the \
-                 statement's first execution on that connection. Clients look at the column's own, which is the same.",
+        reason: "The character set of a column that is made of parameters which are no texts, and whether MySQL marks one as \
+                 binary, depend on what the statement was first executed with on that connection.",
         hide: marks_of_parameters,
     },
     Known {
@@ -99,6 +99,10 @@ pub(crate) const KNOWN: &[Known] = &[
         reason: "A server's flag for columns that have changed compares with what the statement had on that connection, \
                  where it may be new. Clients take the columns from each result.",
         hide: changes_of_columns,
+    },
+    Known {
+        reason: "Which index is used is decided by each server's own statistics.",
+        hide: uses_of_indexes,
     },
     Known {
         reason: "What was rolled back has used ids on the writer, and MariaDB reserves some there for an INSERT … SELECT: a \
@@ -158,7 +162,12 @@ fn statement_numbers_in_errors(_: Question<'_>, answer: &mut Answer) {
 
 fn next_ids(question: Question<'_>, answer: &mut Answer) {
     const BEFORE: &[u8] = b" AUTO_INCREMENT=";
-    if !matches!(question.step, Step::Query(sql) if sql.starts_with("SHOW CREATE TABLE")) {
+    let is_asked = match question.step {
+        Step::Query(sql) => sql.starts_with("SHOW CREATE TABLE") || sql.starts_with("EXECUTE "),
+        Step::Execute { .. } => true,
+        _ => false,
+    };
+    if !is_asked {
         return;
     }
     for payload in answer.payloads(What::Row) {
@@ -168,10 +177,10 @@ fn next_ids(question: Question<'_>, answer: &mut Answer) {
         if let Some(start) = at {
             let number = payload.split_off(start).split_off(BEFORE.len());
             payload.extend(number.into_iter().skip_while(u8::is_ascii_digit));
+            // With the number, the length before the text differs.
+            let text = payload.iter().position(|byte| *byte == b'C');
+            payload.drain(..text.unwrap_or_default());
         }
-        // With the number, the length before the text differs.
-        let text = payload.iter().position(|byte| *byte == b'C');
-        payload.drain(..text.unwrap_or_default());
     }
 }
 
@@ -375,6 +384,14 @@ fn warnings_of_no_statement(question: Question<'_>, answer: &mut Answer) {
 }
 
 fn changes_of_columns(_: Question<'_>, answer: &mut Answer) {
+    hide_flags(answer, Status::METADATA_CHANGED);
+}
+
+fn uses_of_indexes(_: Question<'_>, answer: &mut Answer) {
+    hide_flags(answer, Status::NO_INDEX_USED | Status::NO_GOOD_INDEX_USED);
+}
+
+fn hide_flags(answer: &mut Answer, flags: Status) {
     for (what, packet) in &mut answer.packets {
         let payload = &mut packet.payload;
         let status = match what {
@@ -388,8 +405,9 @@ fn changes_of_columns(_: Question<'_>, answer: &mut Answer) {
             }
             _ => continue,
         };
-        if let Some(high) = payload.get_mut(status + 1) {
-            *high &= !((Status::METADATA_CHANGED.bits() >> 8) as u8);
+        let place = payload.iter_mut().skip(status);
+        for (byte, flags) in place.zip(flags.bits().to_le_bytes()) {
+            *byte &= !flags;
         }
     }
 }
@@ -441,15 +459,23 @@ fn types_of_parameters(question: Question<'_>, answer: &mut Answer) {
 }
 
 fn marks_of_parameters(question: Question<'_>, answer: &mut Answer) {
-    let is_execution = matches!(question.step, Step::Execute { values, .. } if !values.is_empty());
-    if question.flavor == Flavor::Mariadb || !is_execution {
+    let values = match question.step {
+        Step::Execute { values, .. } => &values[..],
+        _ => &[],
+    };
+    if question.flavor == Flavor::Mariadb || values.is_empty() {
         return;
     }
+    let has_text = values.iter().any(|value| matches!(value, Value::Text(_)));
     for payload in answer.payloads(What::Definition) {
         if let Ok(mut column) = ColumnDefinition::parse(payload)
             && column.table.is_empty()
         {
             column.flags &= !ColumnDefinition::BINARY;
+            if !has_text {
+                column.collation = 0;
+                column.length = 0;
+            }
             payload.clear();
             column.encode(payload);
         }

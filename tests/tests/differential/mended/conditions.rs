@@ -617,7 +617,7 @@ fn conditions_of_others() -> Script {
         (1, query("SHOW WARNINGS")),
     ]);
     Script {
-        actors: vec![actor("one", true), actor("two", true)],
+        actors: vec![actor("one", true), actor("one", true)],
         steps,
     }
 }

@@ -171,5 +171,20 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 query("COMMIT"),
             ]),
         ),
+        (
+            "a cursor that outlives a read-only transaction keeps none that follows on the reader",
+            script(vec![
+                prepare("SELECT id, b FROM t ORDER BY id"),
+                query("START TRANSACTION READ ONLY"),
+                with_cursor(&[]),
+                Step::Fetch(0, 1),
+                query("COMMIT"),
+                query("BEGIN"),
+                query("INSERT INTO t (a) VALUES (94)"),
+                Step::Fetch(0, 1),
+                query("COMMIT"),
+                Step::Fetch(0, 9),
+            ]),
+        ),
     ]
 }
