@@ -94,6 +94,8 @@ pub struct Session {
     /// The connection that the session keeps, and why.
     pub(super) lease: Option<Lease>,
     pub(super) holds: Holds,
+    /// The statements that have set something for the next transaction alone, while they count.
+    pub(super) for_next_transaction: Vec<Box<[u8]>>,
     /// Since when, with the open transaction and cursors among it.
     pub(super) holding: Holding,
     pub(super) possessions: Possessions,
@@ -190,6 +192,7 @@ impl Session {
             own_variables: Variables::new(),
             lease: None,
             holds: Holds::empty(),
+            for_next_transaction: Vec::new(),
             holding: Holding::default(),
             possessions: Possessions::default(),
             suspects: Suspects::default(),
@@ -492,6 +495,7 @@ impl Session {
         self.settle_mark();
         self.reset_at_once();
         self.holds = Holds::empty();
+        self.for_next_transaction = Vec::new();
         self.possessions.clear();
         self.suspects.clear();
         self.transaction = Transaction::None;

@@ -144,6 +144,7 @@ impl Session {
             self.holding.release(Holds::TRANSACTION);
         }
         self.note_holds(plan, &reply, &tracked);
+        self.note_for_next_transaction(plan, sql, &reply);
         if let Some(transfers) = transfers {
             self.possessions.note(transfers, reply.error.is_some());
             self.holds -= self.possessions.needless();
@@ -453,6 +454,18 @@ impl Session {
         self.holds |= new;
     }
 
+    /// Takes note of a SET TRANSACTION, which a preparation would use up.
+    fn note_for_next_transaction(&mut self, plan: &Plan, sql: &[u8], reply: &Reply) {
+        if !self.holds.contains(Holds::NEXT_TRANSACTION) {
+            self.for_next_transaction = Vec::new();
+        } else if plan.kind == sql::Kind::SetTransaction && reply.error.is_none() {
+            let statements = &mut self.for_next_transaction;
+            statements.retain(|known| **known != *sql);
+            statements.truncate(MOST_FOR_NEXT - 1);
+            statements.push(sql.into());
+        }
+    }
+
     /// What the statement takes and gives up by name, as it was read where it was sent or prepared;
     /// `None` where it has nothing to do with that.
     fn transfers(&self, plan: &Plan, work: &Work<'_>) -> Option<Vec<Transfer>> {
@@ -598,6 +611,9 @@ impl Session {
         conditions.note_read(packets, lease.server.is_mariadb, most);
     }
 }
+
+/// How many statements are kept that count for the next transaction, which has two characteristics.
+const MOST_FOR_NEXT: usize = 8;
 
 /// Errors with which servers may roll the whole transaction back: 1180 and 1181 while it ended, 1205
 /// with innodb_rollback_on_timeout, 1213 a deadlock, 3058 another one, 3101 a group that refuses it.

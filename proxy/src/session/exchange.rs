@@ -279,9 +279,11 @@ impl Session {
             state = self.shared.states.intern(state.without_schema());
         }
         let mut front = Front::new(ahead.is_held);
+        let mut prepares = false;
         if let Some(statement) = work.executed()
             && !is_prepared(lease, statement)
         {
+            prepares = true;
             // An execution under another id would leave an error, which some ask about.
             let is_asked_alone =
                 plan.is_diagnostic() || (ahead.is_held && plan.needs.contains(Needs::ROW_COUNT));
@@ -301,6 +303,13 @@ impl Session {
         self.write_front(lease, work, plan, &state, &mut front)
             .await?;
         front.restored = self.write_restoration(lease, plan, ahead.is_held, &mut front.out);
+        if prepares {
+            // To prepare has used it up.
+            for sql in &self.for_next_transaction {
+                lease.form.put_query(&mut front.out, sql);
+            }
+            front.restored += self.for_next_transaction.len();
+        }
         let out = std::mem::take(&mut front.out);
         let id = front.preparing;
         let after = self.send(lease, work, id, out, ahead.followups).await?;

@@ -86,7 +86,9 @@ impl Session {
     /// error finds one like it on the writer, and so does what does not end it.
     pub(super) async fn leave_reader(&mut self, plan: &Plan) {
         let first = plan.parts.first().map_or(plan, |part| part);
-        let goes_on = first.transaction == Some(TransactionEffect::ImplicitCommit)
+        let commits = |plan: &Plan| plan.transaction == Some(TransactionEffect::ImplicitCommit);
+        let goes_on = commits(plan)
+            || plan.parts.iter().any(|part| commits(part))
             || routing::leaves_something(plan, &self.world.config.routing.reader_functions);
         let is_over = match first.transaction {
             _ if goes_on => true,

@@ -195,7 +195,7 @@ impl Author {
         self.has_date[slot] |= values.iter().any(is_date);
         if self.has_date[slot] && self.flavor == Flavor::Mysql {
             // It takes another value for a date where the one before was: a 0 for all zeros.
-            let is_other = |value: &&mut Value| !matches!(value, Value::Null);
+            let is_other = |value: &&mut Value| !matches!(value, Value::Null | Value::Long);
             values
                 .iter_mut()
                 .filter(is_other)

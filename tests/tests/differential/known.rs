@@ -73,7 +73,7 @@ pub(crate) const KNOWN: &[Known] = &[
     },
     Known {
         reason: "MySQL takes the type of a parameter from where it stands or, if a table has changed since, from its value, \
-                 and says so in the error about it; and it shows a text that is no number as it is or by its bytes, \
+                 and so does the error about it; and it shows a text that is no number as it is or by its bytes, \
                  after what the statement was executed with before on that connection. Behind a date, only dates are tried.",
         hide: types_of_parameters,
     },
@@ -447,13 +447,10 @@ fn types_of_parameters(question: Question<'_>, answer: &mut Answer) {
     if question.flavor == Flavor::Mariadb || !is_execution {
         return;
     }
-    const BEFORE: [&[u8]; 2] = [b"Truncated incorrect ", b"Incorrect integer value: "];
+    const ERRORS: [u16; 3] = [1292, 1366, 3988];
     for payload in answer.payloads(What::Err) {
-        for before in BEFORE {
-            let mut places = payload.windows(before.len());
-            if let Some(at) = places.position(|part| part == before) {
-                payload.truncate(at);
-            }
+        if ErrPacket::parse(payload).is_ok_and(|error| ERRORS.contains(&error.code)) {
+            payload.clear();
         }
     }
 }

@@ -148,6 +148,8 @@ fn is_to_be_forgotten(step: &Step, answer: &Answer, is_call: bool, flavor: Flavo
     };
     let error = error(answer);
     match (step, flavor) {
+        // What a SET has set before it failed is told with the next answer, if nothing else was asked.
+        (Step::Query(sql), _) if error.is_some() && sql.contains("SET ") => true,
         // RESIGNAL outside of a handler adds its error to what was there.
         _ if error == Some(1645) => true,
         (Step::Query(sql), _) if counts_others(sql) => true,

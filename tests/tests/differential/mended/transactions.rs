@@ -1,7 +1,7 @@
 //! Transactions, and what ends them or the session.
 
-use super::{actor, prepare, queries, query, script, with_cursor};
-use crate::script::{Actor, Script, Step};
+use super::{actor, execute, prepare, queries, query, script, with_cursor};
+use crate::script::{Actor, Script, Step, Value};
 use isthmus_protocol::capabilities::Capabilities;
 use isthmus_tests::wire::USUAL;
 
@@ -225,6 +225,24 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 prepare("INSERT INTO traced (a) VALUES (-1)"),
                 query("ROLLBACK"),
             ]),
+        ),
+        (
+            "what counts for the next transaction outlives a preparation on its connection",
+            script(vec![
+                prepare("DELETE FROM t WHERE a = ?"),
+                query("SET SESSION TRANSACTION READ WRITE"),
+                query("SET TRANSACTION READ ONLY"),
+                execute(&[Value::Integer(77)]),
+                execute(&[Value::Integer(77)]),
+            ]),
+        ),
+        (
+            "a script that commits in its middle leaves a reader, too",
+            script(queries(&[
+                "START TRANSACTION READ ONLY",
+                "SELECT COUNT(*) FROM t",
+                "SET SESSION TRANSACTION READ WRITE; CREATE TABLE IF NOT EXISTS t (id INT); SELECT COUNT(*) FROM t",
+            ])),
         ),
         (
             "what ends a transaction with `completion_type` leaves none to others",
