@@ -192,7 +192,7 @@ impl Author {
             false => Value::Null,
         };
         let mut values: Vec<Value> = (0..parameters).map(value).collect();
-        self.has_date[slot] |= values.iter().any(is_date);
+        self.has_date[slot] |= values.iter().any(Value::is_date);
         if self.has_date[slot] && self.flavor == Flavor::Mysql {
             // It takes another value for a date where the one before was: a 0 for all zeros.
             let is_other = |value: &&mut Value| !matches!(value, Value::Null | Value::Long);
@@ -300,10 +300,6 @@ fn value(rng: &mut Rng) -> Value {
 }
 
 const DATE: Value = Value::DateTime(2024, [2, 29, 1, 2, 3]);
-
-fn is_date(value: &Value) -> bool {
-    matches!(value, Value::DateTime(..))
-}
 
 fn text(rng: &mut Rng) -> Value {
     let texts = rule("string_text");

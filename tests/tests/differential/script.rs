@@ -89,6 +89,13 @@ pub(crate) enum Value {
     Long,
 }
 
+impl Value {
+    /// Whether it is a DATETIME.
+    pub(crate) fn is_date(&self) -> bool {
+        matches!(self, Self::DateTime(..))
+    }
+}
+
 impl Script {
     /// How many steps are commands that are answered on both sides.
     pub(crate) fn statements(&self) -> usize {
