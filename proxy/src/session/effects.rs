@@ -456,7 +456,7 @@ impl Session {
 
     /// Takes note of a SET TRANSACTION, which a preparation would use up.
     fn note_for_next_transaction(&mut self, plan: &Plan, sql: &[u8], reply: &Reply) {
-        if !self.holds.contains(Holds::NEXT_TRANSACTION) {
+        if !self.holds.contains(Holds::NEXT_TRANSACTION) || uses_up_characteristics(plan) {
             self.for_next_transaction = Vec::new();
         } else if plan.kind == sql::Kind::SetTransaction && reply.error.is_none() {
             let statements = &mut self.for_next_transaction;
@@ -609,6 +609,17 @@ impl Session {
         let most = self.most_conditions();
         let conditions = &mut self.diagnostics.conditions;
         conditions.note_read(packets, lease.server.is_mariadb, most);
+    }
+}
+
+/// Whether what SET TRANSACTION has set does not count any more behind the statement, as far as the
+/// proxy would have to set it again: it has been prepared, or may read tables.
+fn uses_up_characteristics(plan: &Plan) -> bool {
+    let has_no_table = plan.tables.as_ref().is_some_and(|tables| tables.is_empty());
+    match plan.kind {
+        sql::Kind::SetTransaction => false,
+        sql::Kind::Prepare => true,
+        _ => !has_no_table,
     }
 }
 

@@ -234,6 +234,16 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 query("SET TRANSACTION READ ONLY"),
                 execute(&[Value::Integer(77)]),
                 execute(&[Value::Integer(77)]),
+                Step::Prepare(0, "INSERT INTO t (a) VALUES (?)".into()),
+                Step::Prepare(1, "SELECT id FROM t WHERE a = ?".into()),
+                query("SET TRANSACTION READ ONLY"),
+                Step::Execute {
+                    slot: 1,
+                    values: vec![Value::Integer(77)],
+                    cursor: false,
+                    types: true,
+                },
+                execute(&[Value::Integer(77)]),
             ]),
         ),
         (
