@@ -461,7 +461,9 @@ impl Session {
         } else if plan.kind == sql::Kind::SetTransaction && reply.error.is_none() {
             let statements = &mut self.for_next_transaction;
             statements.retain(|known| **known != *sql);
-            statements.truncate(MOST_FOR_NEXT - 1);
+            if statements.len() == MOST_FOR_NEXT {
+                statements.remove(0);
+            }
             statements.push(sql.into());
         }
     }
