@@ -144,15 +144,15 @@ impl State {
         variables.filter(|(name, _)| &***name != RESULTS_COLLATION)
     }
 
-    /// Another state with this one's character set of results.
-    pub fn for_results_of(&self, other: &Self) -> Self {
-        let mut variables = other.variables.clone();
-        for name in [RESULTS_CHARSET, RESULTS_COLLATION] {
+    /// The state with another one's values of these variables.
+    pub fn with_values_of(&self, other: &Self, names: &[&str]) -> Self {
+        let mut variables = self.variables.clone();
+        for &name in names {
             variables.remove(name);
-            let value = self.variables.get(name);
+            let value = other.variables.get(name);
             variables.extend(value.map(|value| (name.into(), value.clone())));
         }
-        other.with_variables(variables)
+        self.with_variables(variables)
     }
 
     /// The state with the multi-statement option on or off.

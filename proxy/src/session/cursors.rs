@@ -12,7 +12,7 @@ use super::conversation::{Ended, Flow};
 use super::exchange::Failure;
 use super::prelude::not_sent;
 use crate::error::SqlError;
-use crate::pool::Lease;
+use crate::pool::{Lease, RESULTS_CHARSET, RESULTS_COLLATION};
 use crate::relay::{self, Forward, HoldBack, RelayError, Reply};
 use crate::routing::Transaction;
 use crate::sql::{Holds, Place, Plan};
@@ -126,7 +126,8 @@ impl Session {
             bytes.copy_from_slice(&id.to_le_bytes());
         }
         // Servers convert the rows as they send them.
-        let state = self.state.for_results_of(&lease.state);
+        let names = [RESULTS_CHARSET, RESULTS_COLLATION];
+        let state = lease.state.with_values_of(&self.state, &names);
         let state = self.shared.states.intern(state);
         let mut out = Vec::new();
         let commands = lease.write_prelude(&state, None, &mut out);

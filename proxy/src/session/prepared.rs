@@ -152,12 +152,8 @@ impl Session {
         if OUTSIDE_TRANSACTIONS.iter().all(is_own) {
             return made.clone();
         }
-        let mut variables = made.variables.clone();
-        for name in OUTSIDE_TRANSACTIONS {
-            variables.remove(name);
-            variables.extend(own.get(name).map(|value| (name.into(), value.clone())));
-        }
-        self.shared.states.intern(made.with_variables(variables))
+        let state = made.with_values_of(&self.state, &OUTSIDE_TRANSACTIONS);
+        self.shared.states.intern(state)
     }
 
     /// A `SHOW ISTHMUS`, which no server has to know.
