@@ -357,6 +357,20 @@ async fn what_cannot_be_carried_is_held(flavor: Flavor) {
         .await
         .unwrap();
     assert!(session.query_drop("SELECT @a").await.is_err());
+    // Nor from its transaction to the writer, which says so in the place of the answer.
+    let mut session = rig.connect().await;
+    for statement in [
+        "START TRANSACTION READ ONLY",
+        "SELECT REPEAT('1', 1100000) INTO @a",
+    ] {
+        session.query_drop(statement).await.unwrap();
+    }
+    let refused = session.query_drop("CREATE TABLE never (a INT)").await;
+    assert!(
+        matches!(&refused, Err(mysql_async::Error::Server(error)) if error.code == 1153),
+        "{refused:?}"
+    );
+    assert!(session.query_drop("SELECT 1").await.is_err());
     let mut other = rig.connect().await;
     let seen = value(&mut other, "SELECT LEFT(@a, 1)").await;
     assert_eq!(seen, None);

@@ -604,7 +604,8 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// Asks for the collation of the connection, and by the description of a text for that of results.
-pub const COLLATIONS: &str = "SELECT CAST(@@SESSION.collation_connection AS BINARY),'' LIMIT 1";
+pub const COLLATIONS: &str =
+    "SELECT CAST(@@SESSION.collation_connection AS BINARY),_utf8mb4'a' LIMIT 1";
 
 /// Asks for the role, in the server's own character set.
 pub const CURRENT_ROLE: &str = "SELECT CAST(CURRENT_ROLE() AS BINARY)";

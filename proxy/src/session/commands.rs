@@ -5,7 +5,7 @@ use std::io;
 use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::response::Kind;
 
-use super::conversation::Flow;
+use super::conversation::{Ended, Flow};
 use super::diagnosis::Sending;
 use super::diagnostics::Diagnostics;
 use super::followup::touches_ids;
@@ -107,7 +107,10 @@ impl Session {
             return Ok(flow);
         }
         if planned.plan.transaction.is_some() {
-            Box::pin(self.leave_reader(&planned.plan)).await;
+            if let Err(error) = Box::pin(self.leave_reader(&planned.plan)).await {
+                self.refuse(&error).await?;
+                return Ok(Flow::End(Ended::Closed));
+            }
             if Box::pin(self.answer_at_once(planned)).await? {
                 return Ok(Flow::Continue);
             }
@@ -192,7 +195,7 @@ impl Session {
             // What that returns is to be compared with the server's own number.
             values.connection_id = None;
         }
-        rewrite::substitute(sql, self.state.dialect, &values)
+        rewrite::substitute(sql, self.state.dialect, &values, self.is_mariadb())
     }
 
     pub(super) async fn ping(&mut self) -> io::Result<Flow> {

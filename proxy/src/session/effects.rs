@@ -172,8 +172,14 @@ impl Session {
     /// Gives the connection back or keeps it. What only it knows of the statement, or of those
     /// before it, is fetched first.
     pub(super) async fn part_from(&mut self, mut lease: Lease, plan: &Plan) -> Flow {
-        if self.needs_rescue(plan) && rarely(self.rescue(&mut lease, plan)).await.is_err() {
-            return self.lose(plan, &lease);
+        if self.needs_rescue(plan)
+            && let Err(error) = rarely(self.rescue(&mut lease, plan)).await
+        {
+            let flow = self.lose(plan, &lease);
+            if matches!(flow, Flow::End(_)) {
+                let _ = self.client.send_error(&error).await;
+            }
+            return flow;
         }
         self.give_back(lease);
         if self.suspects.have_lost() {
@@ -557,13 +563,23 @@ impl Session {
 
     /// Fetches what could not be asked for in one write with the statement: how its warnings read,
     /// and the insert id and the user variables of an upload or of what ran while the connection
-    /// was held.
-    pub(super) async fn rescue(
+    /// was held. An error if some of that is lost.
+    pub(super) async fn rescue(&mut self, lease: &mut Lease, plan: &Plan) -> Result<(), SqlError> {
+        let state = lease.state.clone();
+        let asked = self.ask_before_leaving(lease, plan).await;
+        asked.map_err(|error| SqlError::lost_connection(&lease.endpoint().name, &error))?;
+        if !self.assigned.is_empty() {
+            return Err(SqlError::variable_too_long());
+        }
+        self.take_changes(&state, &lease.state);
+        Ok(())
+    }
+
+    async fn ask_before_leaving(
         &mut self,
         lease: &mut Lease,
         plan: &Plan,
     ) -> Result<(), RelayError> {
-        let state = lease.state.clone();
         if self.loses_warnings() {
             lease.has_unnamed_change = false;
             self.rescue_warnings(lease).await?;
@@ -587,14 +603,7 @@ impl Session {
             let question = Followup::UserVariables(names.clone());
             let packets = ask(lease, &question.sql()).await?;
             self.note_user_variables(lease, &names, &packets);
-            if !self.assigned.is_empty() {
-                self.client.sequence = 0;
-                let error = SqlError::variable_too_long();
-                let _ = self.client.send_error(&error).await;
-                return Err(RelayError::from_backend(io::ErrorKind::Unsupported.into()));
-            }
         }
-        self.take_changes(&state, &lease.state);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::Session;
 use super::lending::Interrupted;
 use crate::admin::metrics::SavedTrip;
+use crate::error::SqlError;
 use crate::pool::only_value;
 use crate::routing::{self, Transaction};
 use crate::sql::{Holds, Place, Plan, TransactionEffect};
@@ -83,8 +84,9 @@ impl Session {
     /// Leaves a transaction on a reader that the statement ends before it begins, so that it gets to
     /// the writer, or whose connection the session may have to keep for the statement. Whether such a
     /// transaction is committed or rolled back is the same. What ends it only if it is read without an
-    /// error finds one like it on the writer, and so does what does not end it.
-    pub(super) async fn leave_reader(&mut self, plan: &Plan) {
+    /// error finds one like it on the writer, and so does what does not end it. With an error, user
+    /// variables were lost, and the session has to end.
+    pub(super) async fn leave_reader(&mut self, plan: &Plan) -> Result<(), SqlError> {
         let first = plan.parts.first().map_or(plan, |part| part);
         let commits = |plan: &Plan| plan.transaction == Some(TransactionEffect::ImplicitCommit);
         let goes_on = commits(plan)
@@ -119,12 +121,16 @@ impl Session {
             false => self.held() == Holds::TRANSACTION,
         };
         if !is_over || self.transaction != Transaction::ReadOnly || !may_leave {
-            return;
+            return Ok(());
         }
         let Some(mut lease) = self.lease.take() else {
-            return;
+            return Ok(());
         };
-        let is_told = self.rescue(&mut lease, plan).await.is_ok();
+        let rescued = self.rescue(&mut lease, plan).await;
+        let is_told = rescued.is_ok();
+        if !self.assigned.is_empty() {
+            return rescued;
+        }
         if has_cursor {
             lease.is_clean = false;
             self.last.trips += 1;
@@ -140,9 +146,10 @@ impl Session {
         if goes_on {
             self.deferred.begin_read_only();
             self.transaction = Transaction::ReadOnlyOnWriter;
-            return;
+            return Ok(());
         }
         self.forget_transaction();
+        Ok(())
     }
 
     /// Waits until the server has answered to what the session has left behind: what follows may

@@ -56,8 +56,11 @@ impl Session {
         self.note_names(&work);
         // A plain read ends nothing by being what it is.
         let may_end = self.transaction != Transaction::None && !plan.is_plain();
-        if may_end || self.deferred.reads_ahead {
-            Box::pin(self.leave_what_is_over(planned)).await;
+        if (may_end || self.deferred.reads_ahead)
+            && let Err(error) = Box::pin(self.leave_what_is_over(planned)).await
+        {
+            rarely(self.fail_to_borrow(error)).await?;
+            return Ok(Flow::End(Ended::Closed));
         }
         let may_read_ahead = self.may_read_ahead(plan, &planned.hints);
         let destination = match self.destination(plan, &planned.hints).await {
@@ -139,15 +142,16 @@ impl Session {
 
     /// Leaves what the session has open on a reader, or owes a server, if the statement ends it by
     /// being what it is.
-    async fn leave_what_is_over(&mut self, planned: &Planned) {
+    async fn leave_what_is_over(&mut self, planned: &Planned) -> Result<(), SqlError> {
         let plan = &*planned.plan;
-        self.leave_reader(plan).await;
+        self.leave_reader(plan).await?;
         let is_elsewhere =
             plan.kind == sql::Kind::Begin && plan.place == Place::Reader && self.lease.is_none();
         if is_elsewhere && self.deferred.begins() {
             self.forget_transaction();
         }
         self.stop_reading_ahead(plan, &planned.hints);
+        Ok(())
     }
 
     /// Tells the client that the statement got no connection.

@@ -186,6 +186,38 @@ pub fn finds_rows_within(plan: &Plan, sql: &[u8], dialect: Dialect, is_mariadb: 
             })
 }
 
+/// How far into several statements FOUND_ROWS() is what it was before them: to the end of the first one
+/// that may find rows.
+pub(super) fn end_of_kept_count(sql: &[u8], dialect: Dialect, is_mariadb: bool) -> usize {
+    let keeps = |part: &ScriptStatement| {
+        let text = sql.get(part.range.clone()).unwrap_or_default();
+        keeps_count(&part.plan, text, dialect, is_mariadb)
+    };
+    let statements = script::read(sql, dialect, true).statements;
+    let finding = statements.iter().find(|part| !keeps(part));
+    finding.map_or(sql.len(), |part| part.range.end)
+}
+
+fn keeps_count(plan: &Plan, sql: &[u8], dialect: Dialect, is_mariadb: bool) -> bool {
+    use Kind::{
+        Begin, Commit, Delete, Insert, LoadData, ReleaseSavepoint, Replace, Rollback, RollbackTo,
+        Savepoint, Set, SetTransaction, Update,
+    };
+    let lexer = Lexer::new(sql, dialect);
+    let is_query = |word: &[u8]| match plan.kind {
+        LoadData => is_one_of(word, &[b"select"]),
+        _ => is_one_of(word, &[b"select", b"table"]),
+    };
+    match plan.kind {
+        Begin | Commit | Delete | Insert | LoadData | ReleaseSavepoint | Replace | Rollback
+        | RollbackTo | Savepoint | Set | SetTransaction | Update => {
+            !lexer.clone().any(|token| is_query(lexer.text(token)))
+                && Found::by(plan, sql, dialect, is_mariadb).is_none()
+        }
+        _ => false,
+    }
+}
+
 /// How many statements at the end of several leave the conditions of those before, unless they have
 /// some of their own, and by how many others is behind the one that ROW_COUNT() counts, which is
 /// `None` for the last. Each of them has one result.

@@ -1,9 +1,11 @@
 //! Replacing what only the session knows by its value.
 
+use std::cell::LazyCell;
 use std::ops::Range;
 
 use super::dialect::Dialect;
 use super::lexer::{Reading, TokenKind};
+use super::previous;
 use super::words::{Word, Words};
 
 /// The values of the session; `None` leaves what asks for it in place.
@@ -29,25 +31,28 @@ pub struct Values {
 /// that MySQL has for it. Where such a call is a whole item of a select list without an alias, its
 /// text becomes the alias, so that the column keeps its name. Of several statements, only the first
 /// follows what the session knows; the others know by themselves, but for the connection's id, and for
-/// FOUND_ROWS() behind statements that find none.
-pub fn substitute(sql: &[u8], dialect: Dialect, values: &Values) -> Option<Vec<u8>> {
+/// FOUND_ROWS() as far as [`previous::end_of_kept_count`] tells.
+pub fn substitute(
+    sql: &[u8],
+    dialect: Dialect,
+    values: &Values,
+    is_mariadb: bool,
+) -> Option<Vec<u8>> {
     let mut words = Words::new(sql, dialect, Reading::default());
-    let mut previous = Before::default();
+    let mut before = Before::default();
     let mut out = Vec::new();
     let mut copied = 0;
     let mut values = *values;
-    let mut part = Part::default();
+    let kept_until = LazyCell::new(|| previous::end_of_kept_count(sql, dialect, is_mariadb));
     while let Some(word) = words.next() {
-        part.push(&word);
         if word.kind == TokenKind::Semicolon {
             values = Values {
                 connection_id: values.connection_id,
-                found_rows: values.found_rows.filter(|_| !part.finds_rows),
+                found_rows: values.found_rows.filter(|_| word.start < *kept_until),
                 ..Values::default()
             };
-            part = Part::default();
         }
-        if let Some((range, value)) = call(&word, &words, &previous, &values) {
+        if let Some((range, value)) = call(&word, &words, &before, &values) {
             let mut behind = words;
             while behind.peek().is_some_and(|next| next.start < range.end) {
                 behind.next();
@@ -58,7 +63,7 @@ pub fn substitute(sql: &[u8], dialect: Dialect, values: &Values) -> Option<Vec<u
             out.push(b',');
             out.extend_from_slice(sql.get(range.clone())?);
             out.push(b')');
-            if previous.begins_item && ends_item(&behind) {
+            if before.begins_item && ends_item(&behind) {
                 out.extend_from_slice(b" AS `");
                 for byte in sql.get(range.clone())? {
                     out.extend_from_slice(if *byte == b'`' {
@@ -71,10 +76,10 @@ pub fn substitute(sql: &[u8], dialect: Dialect, values: &Values) -> Option<Vec<u
             }
             copied = range.end;
             words = behind;
-            previous.passed_operand();
+            before.passed_operand();
             continue;
         }
-        previous.push(&word);
+        before.push(&word);
     }
     if copied == 0 || words.doubt().is_some() {
         return None;
@@ -83,46 +88,11 @@ pub fn substitute(sql: &[u8], dialect: Dialect, values: &Values) -> Option<Vec<u
     Some(out)
 }
 
-/// One of several statements, as far as it has been read.
-#[derive(Default)]
-struct Part {
-    has_begun: bool,
-    /// It is a LOAD DATA, in which TABLE begins no query.
-    is_load: bool,
-    /// It may change what FOUND_ROWS() says.
-    finds_rows: bool,
-}
-
-impl Part {
-    /// What begins statements that find no rows, unless there is a query in them.
-    const OTHERS: [&str; 10] = [
-        "begin",
-        "commit",
-        "insert",
-        "load",
-        "release",
-        "replace",
-        "rollback",
-        "savepoint",
-        "set",
-        "start",
-    ];
-
-    fn push(&mut self, word: &Word<'_>) {
-        let is_first = !std::mem::replace(&mut self.has_begun, true);
-        self.is_load |= is_first && word.is("load");
-        self.finds_rows |= match is_first {
-            true => !word.is_any(&Self::OTHERS),
-            false => word.is("select") || (word.is("table") && !self.is_load),
-        };
-    }
-}
-
 /// The text and the value of what begins with this word, if the session knows it.
 fn call(
     word: &Word<'_>,
     words: &Words<'_>,
-    previous: &Before,
+    before: &Before,
     values: &Values,
 ) -> Option<(Range<usize>, String)> {
     let mut rest = *words;
@@ -131,7 +101,7 @@ fn call(
         if name.is_any(&["session", "local"]) && rest.accept_kind(TokenKind::Dot) {
             name = rest.next()?;
         }
-        if previous.assigns {
+        if before.assigns {
             return None;
         }
         let value = match name.lower() {
@@ -143,7 +113,7 @@ fn call(
         }?;
         return Some((word.start..name.end, unsigned(value)));
     }
-    if word.kind != TokenKind::Word || previous.dot {
+    if word.kind != TokenKind::Word || before.dot {
         return None;
     }
     let value = match word.lower() {

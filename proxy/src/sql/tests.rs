@@ -1216,12 +1216,16 @@ fn values_of_the_session_are_put_in() {
             Some("SELECT MAX(IF(1,-1,ROW_COUNT()))"),
         ),
         (
+            "COMMIT; UPDATE t SET a = FOUND_ROWS(); SET @a = FOUND_ROWS()",
+            Some("COMMIT; UPDATE t SET a = IF(1,3,FOUND_ROWS()); SET @a = FOUND_ROWS()"),
+        ),
+        (
             "SELECT a FROM t ORDER BY b, FOUND_ROWS()",
             Some("SELECT a FROM t ORDER BY b, IF(1,3,FOUND_ROWS())"),
         ),
     ];
     for (sql, expected) in rows {
-        let found = substitute(sql.as_bytes(), Dialect::default(), &values);
+        let found = substitute(sql.as_bytes(), Dialect::default(), &values, false);
         let found = found.map(|sql| String::from_utf8(sql).unwrap());
         assert_eq!(found.as_deref(), *expected, "{sql}");
     }
@@ -1399,6 +1403,7 @@ mod properties {
                 connection_id: Some(1),
                 ..Values::default()
             },
+            false,
         );
         Ok(())
     }

@@ -78,6 +78,11 @@ pub(crate) const KNOWN: &[Known] = &[
         hide: types_of_parameters,
     },
     Known {
+        reason: "MariaDB takes a parameter that was sent as long data for one of the type that the statement was executed with \
+                 before on that connection, and so does the error about it.",
+        hide: types_of_long_data,
+    },
+    Known {
         reason: "The character set of a column that is made of parameters which are no texts, and whether MySQL marks one as \
                  binary, depend on what the statement was first executed with on that connection.",
         hide: marks_of_parameters,
@@ -117,14 +122,8 @@ pub(crate) const KNOWN: &[Known] = &[
 ];
 
 fn one_of_two_errors(question: Question<'_>, answer: &mut Answer) {
-    const ERRORS: [u16; 2] = [1210, 1792];
-    if !matches!(question.step, Step::Query(sql) if sql.starts_with("EXECUTE ")) {
-        return;
-    }
-    for payload in answer.payloads(What::Err) {
-        if ErrPacket::parse(payload).is_ok_and(|error| ERRORS.contains(&error.code)) {
-            payload.clear();
-        }
+    if matches!(question.step, Step::Query(sql) if sql.starts_with("EXECUTE ")) {
+        hide_errors(answer, &[1210, 1792]);
     }
 }
 
@@ -210,7 +209,7 @@ fn with_ordered_changes(payload: &[u8], question: Question<'_>) -> Option<Vec<u8
     // What an execution had no room for stands in the next OK.
     let selects_schema = match question.step {
         Step::InitDb(_) => true,
-        Step::Query(sql) => ["USE ", "DROP ", "CALL "]
+        Step::Query(sql) => ["USE ", "DROP DATABASE ", "CALL "]
             .iter()
             .any(|word| sql.contains(word)),
         _ => false,
@@ -444,12 +443,25 @@ fn rows_of_parameters(question: Question<'_>, answer: &mut Answer) {
 
 fn types_of_parameters(question: Question<'_>, answer: &mut Answer) {
     let is_execution = matches!(question.step, Step::Execute { .. });
-    if question.flavor == Flavor::Mariadb || !is_execution {
-        return;
+    if question.flavor == Flavor::Mysql && is_execution {
+        hide_errors(answer, &[1292, 1366, 3988]);
     }
-    const ERRORS: [u16; 3] = [1292, 1366, 3988];
+}
+
+fn types_of_long_data(question: Question<'_>, answer: &mut Answer) {
+    let has_long_data = match question.step {
+        Step::Execute { values, .. } => values.contains(&Value::Long),
+        _ => false,
+    };
+    if question.flavor == Flavor::Mariadb && has_long_data {
+        hide_errors(answer, &[1264, 1366]);
+    }
+}
+
+/// Makes these errors one.
+fn hide_errors(answer: &mut Answer, errors: &[u16]) {
     for payload in answer.payloads(What::Err) {
-        if ErrPacket::parse(payload).is_ok_and(|error| ERRORS.contains(&error.code)) {
+        if ErrPacket::parse(payload).is_ok_and(|error| errors.contains(&error.code)) {
             payload.clear();
         }
     }

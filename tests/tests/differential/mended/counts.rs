@@ -28,6 +28,17 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "FOUND_ROWS() behind an UPDATE in several statements is the one before them on MariaDB",
+            script(queries(&[
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "UPDATE t SET id = LAST_INSERT_ID(id + 0) WHERE id = 400; UPDATE t SET a = FOUND_ROWS() WHERE id = 1",
+                "SELECT a FROM t WHERE id = 1",
+                "SELECT 1 UNION SELECT 2",
+                "DELETE FROM t WHERE id = 400; UPDATE t SET a = FOUND_ROWS() WHERE id = 1",
+                "SELECT a FROM t WHERE id = 1",
+            ])),
+        ),
+        (
             "FOUND_ROWS() of several statements is that of the last that finds some, on MySQL also an UPDATE",
             script(queries(&[
                 "SELECT LAST_INSERT_ID()",

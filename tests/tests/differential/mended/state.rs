@@ -10,6 +10,17 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             wide_collation(),
         ),
         (
+            "the collation of results is learnt where the connection's own character set is binary",
+            script(queries(&[
+                "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
+                "SET character_set_connection = binary",
+                "SET character_set_results = utf8mb4",
+                "INSERT INTO t (a, v) VALUES (94, 'x')",
+                "SELECT v FROM t WHERE a = 94",
+                "SELECT v FROM t WHERE a = 94 FOR UPDATE",
+            ])),
+        ),
+        (
             "doubles keep all their digits",
             script(queries(&[
                 "SET @a = -1.7976931348623157e308",
