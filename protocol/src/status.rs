@@ -47,4 +47,10 @@ bitflags! {
 impl Status {
     /// The flags of an open transaction.
     pub const TRANSACTION: Self = Self::IN_TRANS.union(Self::IN_TRANS_READONLY);
+
+    /// The flags that tell of a session, whatever it is answered.
+    pub const SESSION: Self = Self::TRANSACTION
+        .union(Self::AUTOCOMMIT)
+        .union(Self::NO_BACKSLASH_ESCAPES)
+        .union(Self::ANSI_QUOTES);
 }

@@ -336,10 +336,11 @@ impl Connection {
         self.next_statement = None;
     }
 
-    /// Notes a statement that was prepared here.
-    pub fn add_statement(&mut self, statement: u64, id: u32) {
+    /// Notes a statement that was prepared here. Those in `kept` are not closed to make room.
+    pub fn add_statement(&mut self, statement: u64, id: u32, kept: &[u64]) {
         self.next_statement = id.checked_add(1);
-        self.closing.extend(self.prepared.insert(statement, id));
+        self.closing
+            .extend(self.prepared.insert(statement, id, kept));
     }
 
     /// Notes what a response said about the session.

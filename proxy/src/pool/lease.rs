@@ -18,8 +18,8 @@ use crate::admin::metrics::CloseReason;
 use crate::config::Role;
 use crate::topology::Endpoint;
 
-/// How long a reset before the next use may take.
-const RESET_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take to get into another state.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why nothing could be lent.
 #[derive(Debug, thiserror::Error)]
@@ -95,8 +95,9 @@ impl Lease {
         };
         object.is_clean = false;
         tokio::spawn(async move {
-            match tokio::time::timeout(RESET_TIMEOUT, object.reset()).await {
-                Ok(Ok(None)) if fits => {
+            // A large transaction takes its time to be rolled back.
+            match object.reset().await {
+                Ok(None) if fits => {
                     object.is_clean = true;
                     drop(object);
                 }
@@ -123,9 +124,8 @@ impl Lease {
         };
         object.is_clean = false;
         tokio::spawn(async move {
-            let rolling_back = object.roll_back(asks_id, state.as_ref());
-            match tokio::time::timeout(RESET_TIMEOUT, rolling_back).await {
-                Ok(Ok(Some(packets))) if fits => {
+            match object.roll_back(asks_id, state.as_ref()).await {
+                Ok(Some(packets)) if fits => {
                     object.is_clean = true;
                     object.stream.rest();
                     drop(object);
@@ -145,7 +145,7 @@ impl Lease {
         };
         object.is_clean = false;
         tokio::spawn(async move {
-            match tokio::time::timeout(RESET_TIMEOUT, object.change_to(&state)).await {
+            match tokio::time::timeout(CHANGE_TIMEOUT, object.change_to(&state)).await {
                 Ok(Ok(None)) => {
                     object.is_clean = true;
                     object.stream.rest();

@@ -8,6 +8,8 @@ use std::collections::{HashMap, VecDeque};
 pub struct Prepared {
     ids: HashMap<u64, u32>,
     order: VecDeque<u64>,
+    /// The one that was prepared last.
+    last: Option<u64>,
     limit: usize,
 }
 
@@ -17,6 +19,7 @@ impl Prepared {
         Self {
             ids: HashMap::new(),
             order: VecDeque::new(),
+            last: None,
             limit: limit.max(1),
         }
     }
@@ -27,19 +30,30 @@ impl Prepared {
     }
 
     /// Notes a statement that was prepared here. Returns the server's ids that are to be closed:
-    /// an older one of the same statement, and one that had to make room.
-    pub fn insert(&mut self, statement: u64, id: u32) -> Vec<u32> {
+    /// an older one of the same statement, and those that had to make room. Those in `kept`, whose
+    /// cursors are open, stay.
+    pub fn insert(&mut self, statement: u64, id: u32, kept: &[u64]) -> Vec<u32> {
         let mut closed = Vec::new();
         match self.ids.insert(statement, id) {
             Some(old) => closed.push(old),
             None => self.order.push_back(statement),
         }
-        if self.order.len() > self.limit
-            && let Some(first) = self.order.pop_front()
+        self.last = Some(statement);
+        let is_needless = |one: &u64| *one != statement && !kept.contains(one);
+        while self.order.len() > self.limit
+            && let Some(at) = self.order.iter().position(is_needless)
+            && let Some(first) = self.order.remove(at)
         {
             closed.extend(self.ids.remove(&first));
         }
         closed
+    }
+
+    /// Forgets the statement that was prepared last: the server has closed it.
+    pub fn forget_last(&mut self) {
+        if let Some(last) = self.last.take() {
+            self.remove(last);
+        }
     }
 
     /// Forgets a statement and returns the server's id of it.
@@ -133,15 +147,26 @@ mod tests {
     #[test]
     fn the_oldest_statement_makes_room() {
         let mut prepared = Prepared::new(2);
-        assert!(prepared.insert(10, 1).is_empty());
-        assert!(prepared.insert(11, 2).is_empty());
-        assert_eq!(prepared.insert(10, 3), [1]);
-        assert_eq!(prepared.insert(12, 4), [3]);
+        assert!(prepared.insert(10, 1, &[]).is_empty());
+        assert!(prepared.insert(11, 2, &[]).is_empty());
+        assert_eq!(prepared.insert(10, 3, &[]), [1]);
+        assert_eq!(prepared.insert(12, 4, &[]), [3]);
         assert_eq!(
             (prepared.get(10), prepared.get(11), prepared.get(12)),
             (None, Some(2), Some(4))
         );
         assert_eq!(prepared.remove(11), Some(2));
         assert_eq!(prepared.get(11), None);
+    }
+
+    #[test]
+    fn a_statement_whose_cursor_is_open_stays() {
+        let mut prepared = Prepared::new(1);
+        assert!(prepared.insert(10, 1, &[]).is_empty());
+        assert!(prepared.insert(11, 2, &[10]).is_empty());
+        assert_eq!(prepared.insert(12, 3, &[10]), [2]);
+        assert_eq!(prepared.insert(13, 4, &[]), [1, 3]);
+        prepared.forget_last();
+        assert!(prepared.is_empty());
     }
 }

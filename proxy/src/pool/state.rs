@@ -155,6 +155,29 @@ impl State {
         self.with_variables(variables)
     }
 
+    /// The state with what another one has become, as far as that has changed.
+    pub fn with_changes(&self, before: &Self, after: &Self) -> Self {
+        let mut variables = self.variables.clone();
+        take_changed(&mut variables, &before.variables, &after.variables);
+        let mut user_variables = (*self.user_variables).clone();
+        take_changed(
+            &mut user_variables,
+            &before.user_variables,
+            &after.user_variables,
+        );
+        let multi_statements = *changed(
+            &self.multi_statements,
+            &before.multi_statements,
+            &after.multi_statements,
+        );
+        let schema = changed(&self.schema, &before.schema, &after.schema).clone();
+        Self {
+            user_variables: Arc::new(user_variables),
+            role: changed(&self.role, &before.role, &after.role).clone(),
+            ..Self::new(schema, multi_statements, variables)
+        }
+    }
+
     /// The state with the multi-statement option on or off.
     pub fn with_multi_statements(&self, multi_statements: bool) -> Self {
         Self {
@@ -170,6 +193,23 @@ impl State {
             note(&mut variables, name, value);
         }
         self.with_variables(variables)
+    }
+}
+
+fn changed<'a, V: PartialEq>(own: &'a V, before: &V, after: &'a V) -> &'a V {
+    if before == after { own } else { after }
+}
+
+fn take_changed<V: Clone + PartialEq>(
+    own: &mut BTreeMap<Box<str>, V>,
+    before: &BTreeMap<Box<str>, V>,
+    after: &BTreeMap<Box<str>, V>,
+) {
+    own.retain(|name, _| after.contains_key(name) || !before.contains_key(name));
+    for (name, value) in after {
+        if before.get(name) != Some(value) {
+            own.insert(name.clone(), value.clone());
+        }
     }
 }
 
@@ -240,6 +280,27 @@ mod tests {
             State::new(Some(b"a".as_slice().into()), false, variables.into())
         };
         assert!(Arc::ptr_eq(&table.intern(state()), &table.intern(state())));
+    }
+
+    #[test]
+    fn only_what_has_changed_is_taken_over() {
+        let state = |schema: &str, variables: &[(&str, &str)]| {
+            let variables = variables
+                .iter()
+                .map(|(name, value)| ((*name).into(), value.as_bytes().into()));
+            State::new(
+                Some(schema.as_bytes().into()),
+                false,
+                variables.collect::<Variables>(),
+            )
+        };
+        let own = state("own", &[("a", "1"), ("b", "1"), ("c", "1")]);
+        let before = state("other", &[("a", "2"), ("b", "2"), ("d", "2")]);
+        let after = state("other", &[("a", "2"), ("d", "3"), ("e", "3")]);
+        let expected = state("own", &[("a", "1"), ("c", "1"), ("d", "3"), ("e", "3")]);
+        assert_eq!(own.with_changes(&before, &after), expected);
+        let after = state("new", &[("a", "2"), ("b", "2"), ("d", "2")]);
+        assert_eq!(own.with_changes(&before, &after), own.with_schema(b"new"));
     }
 
     #[test]

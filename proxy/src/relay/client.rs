@@ -195,11 +195,7 @@ impl Client {
 
     /// The status without the flags that belong to one result.
     pub fn lasting_status(&self) -> Status {
-        self.status
-            & (Status::TRANSACTION
-                | Status::AUTOCOMMIT
-                | Status::NO_BACKSLASH_ESCAPES
-                | Status::ANSI_QUOTES)
+        self.status & Status::SESSION
     }
 
     /// Whether an OK of the backend can reach the client as it is.

@@ -111,9 +111,8 @@ pub struct Forward<'a> {
     pub on_ok: Option<&'a (dyn Fn() + Sync)>,
     /// Whether the client is told of one warning more than the server has.
     pub adds_warning: bool,
-    /// The status flags of the session's transaction, where the connection is not the one that it is
-    /// open on.
-    pub transaction: Option<Status>,
+    /// The status flags of the session, where the connection is not the one that knows them.
+    pub session: Option<Status>,
     /// The sequence id of the last packet of the command, as it was sent to the backend.
     pub after: u8,
     /// How long the client may be silent in the middle of an upload, if it has said so itself.
@@ -405,10 +404,8 @@ impl Forwarding<'_> {
         }
         let adds_warning = self.options.adds_warning;
         let token = self.options.token.and_then(|make| make(&ok));
-        let status = match self.options.transaction {
-            Some(transaction) => {
-                (ok.status - Status::TRANSACTION) | (transaction & Status::TRANSACTION)
-            }
+        let status = match self.options.session {
+            Some(session) => (ok.status - Status::SESSION) | (session & Status::SESSION),
             None => ok.status,
         };
         let is_changed = adds_warning || token.is_some() || status != ok.status;

@@ -127,7 +127,7 @@ impl Session {
             on_ok: None,
             token: None,
             adds_warning: false,
-            transaction: None,
+            session: None,
             has_own_tracking: false,
             after: self.client.sequence.wrapping_sub(1),
             read_timeout: None,
@@ -136,7 +136,7 @@ impl Session {
         let reply = relay::forward(&mut lease.stream, &mut self.client, options).await?;
         match (self.preparing, reply.prepared) {
             (Some(number), Some(prepared)) => {
-                lease.add_statement(number, prepared.statement_id);
+                lease.add_statement(number, prepared.statement_id, &[]);
                 self.prepared = Some(prepared);
                 Ok(Some(reply))
             }

@@ -4,6 +4,7 @@ use std::io;
 
 use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::response::Kind;
+use isthmus_protocol::status::Status;
 
 use super::conversation::{Ended, Flow};
 use super::diagnosis::Sending;
@@ -191,8 +192,10 @@ impl Session {
                 ..Values::default()
             };
         }
-        if plan.holds.contains(Holds::USER_LOCK) && mentions(sql, b"is_used_lock") {
-            // What that returns is to be compared with the server's own number.
+        let compares_locks =
+            plan.holds.contains(Holds::USER_LOCK) && mentions(sql, b"is_used_lock");
+        if compares_locks || THREADS.iter().any(|table| mentions(sql, table)) {
+            // What they tell is to be compared with the server's own number.
             values.connection_id = None;
         }
         rewrite::substitute(sql, self.state.dialect, &values, self.is_mariadb())
@@ -281,6 +284,7 @@ impl Session {
         );
         // Servers leave the role as it is.
         let state = state.with_role(self.state.role.clone());
+        self.client.status = Status::AUTOCOMMIT;
         self.set_state(self.shared.states.intern(state));
         self.client.tracking = identity::tracking(server.as_deref());
         self.diagnostics = Diagnostics {
@@ -292,7 +296,6 @@ impl Session {
         self.statements.clear();
         self.text_statements.clear();
         self.sharing.clear();
-        self.client.status = isthmus_protocol::status::Status::AUTOCOMMIT;
         self.client.send_ok().await?;
         Ok(Flow::Continue)
     }
@@ -309,6 +312,9 @@ impl Session {
         Ok(Flow::Continue)
     }
 }
+
+/// Where servers show their connections by their own numbers.
+const THREADS: [&[u8]; 3] = [b"innodb_trx", b"processlist", b"performance_schema"];
 
 /// Whether the text has this word, in any case.
 pub(super) fn mentions(sql: &[u8], word: &[u8]) -> bool {

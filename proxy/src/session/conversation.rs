@@ -11,7 +11,7 @@ use isthmus_protocol::packet;
 use isthmus_protocol::prepared::PrepareOk;
 use isthmus_protocol::status::Status;
 
-use super::cursors::Cursor;
+use super::cursors::Cursors;
 use super::deferred::Deferred;
 use super::diagnostics::Diagnostics;
 use super::gone::GoneSchema;
@@ -150,7 +150,7 @@ pub struct Session {
     /// The statements whose cursors are open on the connection that the session keeps.
     pub(super) cursors: Vec<u32>,
     /// The cursors with connections of their own.
-    pub(super) own_cursors: Vec<Cursor>,
+    pub(super) own_cursors: Vec<Cursors>,
     /// The cursor that is being opened is to have a connection of its own.
     pub(super) opens_own_cursor: bool,
     /// The statement whose cursor the next answer tells about.
@@ -514,5 +514,17 @@ impl Session {
             self.gone_schema = None;
         }
         self.state = state;
+        self.align_status();
+    }
+
+    /// Brings the flags that the client is told into line with the session's state, of which a server
+    /// may have told the proxy alone.
+    pub(super) fn align_status(&mut self) {
+        let status = &mut self.client.status;
+        if let Some(value) = self.state.variables.get("autocommit") {
+            status.set(Status::AUTOCOMMIT, **value == *b"ON");
+        }
+        let is_plain = self.state.dialect.no_backslash_escapes;
+        status.set(Status::NO_BACKSLASH_ESCAPES, is_plain);
     }
 }

@@ -21,13 +21,19 @@ use crate::sql::{Holds, Place, Plan};
 /// connection that the session then keeps.
 const MOST: usize = 4;
 
-/// An open cursor and its connection.
-pub(super) struct Cursor {
-    /// The session's id of the statement.
-    id: u32,
-    /// The proxy's number of the statement.
-    number: u64,
+/// A connection with open cursors and nothing else of the session's.
+pub(super) struct Cursors {
+    /// The session's ids of their statements, each with the proxy's number.
+    open: Vec<(u32, u64)>,
     lease: Lease,
+}
+
+impl Cursors {
+    /// The proxy's number of a statement whose cursor is here.
+    fn number(&self, id: u32) -> Option<u64> {
+        let of_id = self.open.iter().find(|(open, _)| *open == id);
+        of_id.map(|(_, number)| *number)
+    }
 }
 
 impl Session {
@@ -49,50 +55,52 @@ impl Session {
         }
         if let Some(lease) = self.lease.take() {
             self.cursors.clear();
-            self.own_cursors.push(Cursor { id, number, lease });
+            let open = vec![(id, number)];
+            self.own_cursors.push(Cursors { open, lease });
             self.handle.set_at_rest();
             self.note_held();
         }
     }
 
-    /// Whether the session's connection has one cursor, that is open and may keep it. The one that the
-    /// statement at hand is about would leave with it.
-    pub(super) fn may_leave_to_cursor(&self) -> bool {
-        self.asked_cursor.is_none() && self.cursors.len() == 1 && self.own_cursors.len() < MOST
+    /// Whether the session's connection has cursors that are open and may keep it. The one that the
+    /// statement at hand is about would leave with them.
+    pub(super) fn may_leave_to_cursors(&self) -> bool {
+        self.asked_cursor.is_none() && !self.cursors.is_empty()
     }
 
-    /// Leaves a connection of the session's to the only cursor on it. Without the connection, the
-    /// cursor is gone.
-    pub(super) fn leave_to_cursor(&mut self, lease: Lease, is_alive: bool) {
-        let id = self.cursors.pop();
-        if let Some(id) = id.filter(|_| is_alive)
-            && let Some(entry) = self.statements.get(&id)
-        {
-            let number = entry.statement.number;
-            self.own_cursors.push(Cursor { id, number, lease });
+    /// Leaves a connection of the session's to the cursors on it. Without the connection, they are
+    /// gone.
+    pub(super) fn leave_to_cursors(&mut self, lease: Lease, is_alive: bool) {
+        let ids = std::mem::take(&mut self.cursors);
+        let open = ids.into_iter().filter_map(|id| {
+            let entry = self.statements.get(&id)?;
+            Some((id, entry.statement.number))
+        });
+        let open: Vec<_> = open.collect();
+        if is_alive && !open.is_empty() {
+            self.own_cursors.push(Cursors { open, lease });
         }
     }
 
     /// COM_STMT_FETCH from a cursor with a connection of its own, if this is one.
     pub(super) async fn fetch_own(&mut self, framed: &[u8], id: u32) -> io::Result<Option<Flow>> {
-        let Some(at) = self.own_cursors.iter().position(|cursor| cursor.id == id) else {
+        let Some((at, number)) = self.own_cursor(id) else {
             return Ok(None);
         };
-        let mut cursor = self.own_cursors.swap_remove(at);
-        // What the client is told of its transaction is not this connection's.
+        let mut cursors = self.own_cursors.swap_remove(at);
+        // What the client is told of its session is not this connection's.
         let status = self.client.status;
-        let fetched = self.fetch_from(&mut cursor, framed).await;
+        let fetched = self.fetch_from(&mut cursors.lease, number, framed).await;
         self.client.status = status;
         let failure = match fetched {
             Ok(reply) => {
                 let status = reply.status.unwrap_or(Status::empty());
                 let is_open = status.contains(Status::CURSOR_EXISTS)
                     && !status.contains(Status::LAST_ROW_SENT);
-                if is_open {
-                    self.own_cursors.push(cursor);
-                } else {
-                    self.release(cursor.lease);
+                if !is_open {
+                    cursors.open.retain(|(open, _)| *open != id);
                 }
+                self.keep(cursors);
                 self.note_held();
                 return Ok(Some(Flow::Continue));
             }
@@ -105,7 +113,7 @@ impl Session {
                 untouched: false, ..
             } => Ok(Some(Flow::End(Ended::Closed))),
             Failure::NotSent(cause) | Failure::Lost { cause, .. } => {
-                let endpoint = &cursor.lease.endpoint().name;
+                let endpoint = &cursors.lease.endpoint().name;
                 let error = SqlError::lost_connection(endpoint, &cause);
                 self.client.send_error(&error).await?;
                 Ok(Some(Flow::Continue))
@@ -117,10 +125,14 @@ impl Session {
         }
     }
 
-    async fn fetch_from(&mut self, cursor: &mut Cursor, framed: &[u8]) -> Result<Reply, Failure> {
-        let lease = &mut cursor.lease;
+    async fn fetch_from(
+        &mut self,
+        lease: &mut Lease,
+        number: u64,
+        framed: &[u8],
+    ) -> Result<Reply, Failure> {
         lease.is_clean = false;
-        let id = lease.prepared.get(cursor.number).unwrap_or_default();
+        let id = lease.prepared.get(number).unwrap_or_default();
         let mut framed = framed.to_vec();
         if let Some(bytes) = framed.get_mut(packet::HEADER_LEN + 1..packet::HEADER_LEN + 5) {
             bytes.copy_from_slice(&id.to_le_bytes());
@@ -144,7 +156,7 @@ impl Session {
             on_ok: None,
             token: None,
             adds_warning: false,
-            transaction: Some(self.client.status),
+            session: Some(self.client.status),
             has_own_tracking: false,
             after: self.client.sequence.wrapping_sub(1),
             read_timeout: None,
@@ -157,28 +169,41 @@ impl Session {
         Ok(reply)
     }
 
-    /// Closes the statement's cursor and gives its connection back, if it has one of its own.
+    /// Where the cursor of a statement is that has a connection of its own, and the proxy's number of
+    /// the statement.
+    fn own_cursor(&self, id: u32) -> Option<(usize, u64)> {
+        let mut all = self.own_cursors.iter().enumerate();
+        all.find_map(|(at, cursors)| Some((at, cursors.number(id)?)))
+    }
+
+    /// Closes the statement's cursor, if it has a connection of its own, and gives that back behind
+    /// the last one.
     pub(super) fn close_own_cursor(&mut self, id: u32) {
-        if let Some(at) = self.own_cursors.iter().position(|cursor| cursor.id == id) {
-            let cursor = self.own_cursors.swap_remove(at);
-            self.end(cursor);
+        if let Some((at, number)) = self.own_cursor(id) {
+            let mut cursors = self.own_cursors.swap_remove(at);
+            cursors.open.retain(|(open, _)| *open != id);
+            // The server forgets the cursor with the statement, in the next write.
+            cursors.lease.close_statement(number);
+            self.keep(cursors);
             self.note_held();
         }
     }
 
     /// Closes all of them.
     pub(super) fn close_own_cursors(&mut self) {
-        for cursor in std::mem::take(&mut self.own_cursors) {
-            self.end(cursor);
+        for mut cursors in std::mem::take(&mut self.own_cursors) {
+            for (_, number) in std::mem::take(&mut cursors.open) {
+                cursors.lease.close_statement(number);
+            }
+            self.keep(cursors);
         }
     }
 
-    fn end(&self, cursor: Cursor) {
-        let Cursor {
-            number, mut lease, ..
-        } = cursor;
-        // The server forgets the cursor with the statement, in the next write.
-        lease.close_statement(number);
-        self.release(lease);
+    /// Keeps a connection while cursors are open on it.
+    fn keep(&mut self, cursors: Cursors) {
+        match cursors.open.is_empty() {
+            true => self.release(cursors.lease),
+            false => self.own_cursors.push(cursors),
+        }
     }
 }

@@ -103,6 +103,10 @@ impl Diagnostics {
         if reply.warnings == 0 {
             return;
         }
+        self.row_count = RowCount {
+            value: -1,
+            is_elsewhere: false,
+        };
         match &mut self.conditions {
             Conditions::None => {
                 self.conditions = Conditions::Unread {
@@ -111,17 +115,18 @@ impl Diagnostics {
                 };
             }
             Conditions::Unread { count, .. } => *count = count.saturating_add(reply.warnings),
-            Conditions::Read { .. } => self.note_invalid_number(most),
+            Conditions::Read { .. } => self.add_invalid_number(most),
         }
     }
 
-    /// Adds the condition that there is none of the number that was asked for. Servers keep `most` at
-    /// the most.
+    /// Notes that there is no condition of the number that was asked for, which the connection that the
+    /// session keeps has not been asked. Servers keep `most` at the most.
     pub(super) fn note_invalid_number(&mut self, most: usize) {
-        self.row_count = RowCount {
-            value: -1,
-            ..self.row_count
-        };
+        self.note_command(-1);
+        self.add_invalid_number(most);
+    }
+
+    fn add_invalid_number(&mut self, most: usize) {
         let condition = Condition {
             level: Level::Error,
             code: 1758,

@@ -74,7 +74,7 @@ impl Session {
         self.note_cursor(reply.status);
         match (self.preparing, reply.prepared) {
             (Some(number), Some(prepared)) => {
-                lease.add_statement(number, prepared.statement_id);
+                lease.add_statement(number, prepared.statement_id, &self.with_cursors());
                 self.prepared = Some(prepared);
             }
             (Some(_), None) => lease.note_refused_statement(),
@@ -83,11 +83,12 @@ impl Session {
         }
         if plan.kind != sql::Kind::Set
             && !reply.session_state.is_empty()
-            && sql::possessions::borrows_variables(sql, self.state.dialect)
+            && sql::possessions::borrows_variables(plan, sql, self.state.dialect)
         {
             reply.forget_variables();
         }
         let state = lease.state.clone();
+        lease.has_unnamed_change = false;
         let mut tracked = lease.absorb(&reply);
         self.note_answer(plan, work, &mut reply, &lease);
         if reply.error.is_none() && self.warns(plan) {
@@ -126,6 +127,8 @@ impl Session {
                 self.diagnostics.are_elsewhere = true;
             }
         }
+        // What a statement has changed that failed, MySQL tells with the next answer.
+        tracked.has_unnamed_change |= reply.error.is_some() && lease.has_unnamed_change;
         let transfers = self.transfers(plan, work);
         // A connection that was borrowed for a USE may have had that schema before.
         let has_selected = plan.kind == sql::Kind::Use && reply.error.is_none();
@@ -299,20 +302,17 @@ impl Session {
         is_released(plan) || plan.parts.iter().any(|part| is_released(part))
     }
 
-    /// Makes what a statement has changed of the connection's state the session's. A schema that it has
-    /// not changed may be that of a prepared statement, and not the session's.
+    /// Makes what a statement has changed of the connection's state the session's. The rest of it may be
+    /// that of a prepared statement, and not the session's.
     pub(super) fn take_changes(&mut self, before: &Arc<State>, after: &Arc<State>) {
         if Arc::ptr_eq(before, after) {
             return;
         }
-        if before.schema != after.schema || after.schema == self.state.schema {
+        if Arc::ptr_eq(before, &self.state) {
             self.take_over(after);
             return;
         }
-        let state = match &self.state.schema {
-            Some(schema) => after.with_schema(schema),
-            None => after.without_schema(),
-        };
+        let state = self.state.with_changes(before, after);
         self.take_over(&self.shared.states.intern(state));
     }
 
@@ -353,6 +353,7 @@ impl Session {
             || !self.holds.is_empty()
             || !self.assigned.is_empty();
         self.note_lost_write(plan);
+        self.cursors.clear();
         if was_open {
             Flow::End(Ended::Closed)
         } else {
@@ -440,8 +441,9 @@ impl Session {
         if self.transaction != Transaction::None && !ends_transaction(plan) {
             new -= Holds::NEXT_TRANSACTION;
         }
-        // A routine changed something that the server does not name.
-        if tracked.has_unnamed_change && is_opaque(plan) {
+        // A routine changed something that the server does not name, or may have.
+        let is_silent = || self.is_mariadb() && may_have_stopped(plan, reply);
+        if (tracked.has_unnamed_change || is_silent()) && is_opaque(plan) {
             new |= Holds::UNNAMED_CHANGE;
         }
         if reply.error.is_none() {
@@ -650,6 +652,21 @@ pub(super) fn is_opaque(plan: &Plan) -> bool {
     ) || !plan.unknown_functions.is_empty()
         || plan.parts.iter().any(|part| is_opaque(part))
 }
+
+/// Whether a routine may have stopped with an error in its middle, after which MariaDB does not tell
+/// whether it has changed something.
+fn may_have_stopped(plan: &Plan, reply: &Reply) -> bool {
+    use sql::Kind::{Call, Compound, Execute};
+    matches!(plan.kind, Call | Compound | Execute)
+        && reply
+            .error
+            .as_ref()
+            .is_some_and(|error| !NOT_BEGUN.contains(&error.code) && !error.is_read_only_refusal())
+}
+
+/// What is wrong with the statement itself: its syntax, no such routine or prepared statement, the
+/// number or the use of its arguments, the right to execute it.
+const NOT_BEGUN: [u16; 7] = [1064, 1210, 1243, 1305, 1318, 1370, 1414];
 
 /// Whether the statement may prepare others that nobody sees.
 pub(super) fn may_prepare(plan: &Plan) -> bool {

@@ -228,7 +228,7 @@ impl Session {
             has_own_tracking: has_own_tracking(plan),
             on_ok: (changed.is_some() || herald.is_some()).then_some(&note_ok),
             adds_warning: self.warns(plan),
-            transaction: None,
+            session: None,
             after,
             read_timeout: self.read_timeout(),
             results: match plan.kind {

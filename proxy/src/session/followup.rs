@@ -366,13 +366,13 @@ fn uploads(plan: &Plan) -> bool {
 /// Whether the statement may change what LAST_INSERT_ID() returns. An upload is not asked in the
 /// same write: what follows it would be taken for the file.
 pub(super) fn makes_ids(plan: &Plan) -> bool {
-    use sql::Kind::{Call, Execute, Insert, Replace};
+    use sql::Kind::{Call, Compound, Execute, Insert, Replace};
     // With an argument it sets the value, and goes to the writer.
     let has_function = (plan.marks || plan.place == Place::Writer)
         && plan.needs.contains(sql::Needs::LAST_INSERT_ID);
     !is_upload(plan)
         && (has_function
-            || matches!(plan.kind, Insert | Replace | Call | Execute)
+            || matches!(plan.kind, Insert | Replace | Call | Compound | Execute)
             || plan.parts.iter().any(|part| makes_ids(part)))
 }
 
@@ -384,11 +384,11 @@ pub(super) fn is_upload(plan: &Plan) -> bool {
 /// Whether the statement reads what LAST_INSERT_ID() returns, or may change it, so that it must
 /// find the session's own there.
 pub(super) fn touches_ids(plan: &Plan) -> bool {
-    use sql::Kind::{Begin, Commit, Compound, LoadData, Rollback, Unknown};
+    use sql::Kind::{Begin, Commit, LoadData, Rollback, Unknown};
     !matches!(plan.kind, Begin | Commit | Rollback)
         && (plan.needs.contains(sql::Needs::LAST_INSERT_ID)
             || makes_ids(plan)
-            || matches!(plan.kind, Compound | LoadData | Unknown)
+            || matches!(plan.kind, LoadData | Unknown)
             || !plan.unknown_functions.is_empty()
             || plan
                 .variables

@@ -55,6 +55,7 @@ impl Session {
             self.client.send_error(&error).await?;
             return Ok(false);
         }
+        self.align_status();
         let changes = self.client.tracking.opening(self.state.schema.as_deref());
         let ok = OkPacket {
             session_state: &changes,

@@ -117,7 +117,7 @@ impl Session {
         };
         let has_cursor = self.held() == Holds::TRANSACTION | Holds::CURSOR;
         let may_leave = match has_cursor {
-            true => self.may_leave_to_cursor(),
+            true => self.may_leave_to_cursors(),
             false => self.held() == Holds::TRANSACTION,
         };
         if !is_over || self.transaction != Transaction::ReadOnly || !may_leave {
@@ -136,7 +136,7 @@ impl Session {
             self.last.trips += 1;
             let is_rolled_back =
                 is_told && matches!(lease.roll_back(false, None).await, Ok(Some(_)));
-            self.leave_to_cursor(lease, is_rolled_back);
+            self.leave_to_cursors(lease, is_rolled_back);
         } else if is_told {
             let state = self.state_to_leave(&lease);
             lease.roll_back_and_release(false, state);

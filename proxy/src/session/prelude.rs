@@ -32,6 +32,8 @@ pub(super) struct Front {
     pub(super) preparing: Option<u32>,
     /// The sequence id of the last packet that prepares it.
     last_of_preparation: u8,
+    /// Whether one that was prepared before it is no more the last.
+    forgets_last: bool,
     /// How many statements the client had the answer to already.
     deferred: usize,
     /// How many commands bring back what the previous statement left.
@@ -98,6 +100,10 @@ impl Session {
         if front.preparing.is_some()
             && let Some(statement) = work.executed()
         {
+            front.forgets_last = front.preparing == Some(LAST_PREPARED) && lease.has_statements();
+            if front.forgets_last {
+                forget_last_prepared(&mut front.out);
+            }
             let next = put_prepare(lease, statement, &mut front.out);
             front.last_of_preparation = next.wrapping_sub(1);
             self.save(SavedTrip::FirstExecution, lease.endpoint());
@@ -149,9 +155,16 @@ impl Session {
         if let Some(error) = lease.read_prelude(front.prelude, state).await? {
             return Err(Failure::Refused(error));
         }
+        if front.forgets_last && lease.swallow(Kind::Prepare).await?.error.is_some() {
+            // What was closed is the one before.
+            lease.prepared.forget_last();
+        }
         let mut way = Way::Clear;
         if let (Some(expected), Some(statement)) = (front.preparing, work.executed()) {
-            way = match read_prepared(lease, statement, front.last_of_preparation).await? {
+            way = match self
+                .read_prepared(lease, statement, front.last_of_preparation)
+                .await?
+            {
                 Ok(id) if id == expected || expected == LAST_PREPARED => Way::Clear,
                 Ok(_) => Way::OtherId,
                 Err(error) => Way::NotPrepared(error),
@@ -198,7 +211,10 @@ impl Session {
             && Arc::ptr_eq(&self.state_to_prepare(lease, statement, is_held), state);
         let next = match &statement.literal {
             Some(_) => Some(0),
-            None if lease.server.is_mariadb => Some(LAST_PREPARED),
+            // One with a cursor may have to go.
+            None if lease.server.is_mariadb => {
+                Some(LAST_PREPARED).filter(|_| self.cursors.is_empty())
+            }
             None => lease.next_statement(),
         };
         next.filter(|_| is_meant)
@@ -221,7 +237,45 @@ impl Session {
         if let Some(error) = lease.read_prelude(commands, &state).await? {
             return Err(Failure::Refused(error));
         }
-        Ok(read_prepared(lease, statement, last).await?.err())
+        Ok(self.read_prepared(lease, statement, last).await?.err())
+    }
+
+    /// Reads the answer to a preparation whose last packet had the sequence id `last`: the server's id
+    /// of the statement.
+    async fn read_prepared(
+        &self,
+        lease: &mut Lease,
+        statement: &Statement,
+        last: u8,
+    ) -> Result<Result<u32, ServerError>, Failure> {
+        if statement.literal.is_some() {
+            let reply = lease.swallow_after(Kind::Simple, last).await?;
+            // It has used up a number all the same.
+            lease.forget_next_statement();
+            return Ok(match reply.error {
+                Some(error) => {
+                    lease.texts.remove(statement.number);
+                    Err(error)
+                }
+                None => Ok(0),
+            });
+        }
+        let reply = lease.swallow_after(Kind::Prepare, last).await?;
+        match (reply.prepared, reply.error) {
+            (Some(prepared), _) => {
+                lease.add_statement(
+                    statement.number,
+                    prepared.statement_id,
+                    &self.with_cursors(),
+                );
+                Ok(Ok(prepared.statement_id))
+            }
+            (None, Some(error)) => {
+                lease.note_refused_statement();
+                Ok(Err(error))
+            }
+            (None, None) => Err(astray("a preparation that has no answer")),
+        }
     }
 
     /// Takes note of what a connection knows of the statement before, and of what this one will make
@@ -358,7 +412,15 @@ fn is_control(plan: &Plan) -> bool {
 /// What MariaDB takes for the id of the statement that was prepared last. Its own ids have gaps.
 const LAST_PREPARED: u32 = u32::MAX;
 
-/// Sets ROW_COUNT() to 0, with which MySQL answers the CALL of a procedure that has changed nothing:
+/// Has MariaDB know of no statement that was prepared last. Where there is no room for another one
+/// (1461), that would be the one before still, and be executed in its place.
+fn forget_last_prepared(out: &mut Vec<u8>) {
+    packet::put(out, 0, &[&[Command::StmtPrepare as u8], NO_ROWS].concat());
+    let [a, b, c, d] = LAST_PREPARED.to_le_bytes();
+    packet::put(out, 0, &[Command::StmtClose as u8, a, b, c, d]);
+}
+
+/// Does nothing, and sets ROW_COUNT() to 0, with which MySQL answers the CALL of a procedure that has changed nothing:
 /// without it, that would be the count of another session's statement.
 const NO_ROWS: &[u8] = b"DO 0";
 
@@ -386,39 +448,6 @@ pub(super) fn put_prepare(lease: &mut Lease, statement: &Statement, out: &mut Ve
             out.push(Command::StmtPrepare as u8);
             out.extend_from_slice(&statement.sql);
         }),
-    }
-}
-
-/// Reads the answer to a preparation whose last packet had the sequence id `last`: the server's id
-/// of the statement.
-async fn read_prepared(
-    lease: &mut Lease,
-    statement: &Statement,
-    last: u8,
-) -> Result<Result<u32, ServerError>, Failure> {
-    if statement.literal.is_some() {
-        let reply = lease.swallow_after(Kind::Simple, last).await?;
-        // It has used up a number all the same.
-        lease.forget_next_statement();
-        return Ok(match reply.error {
-            Some(error) => {
-                lease.texts.remove(statement.number);
-                Err(error)
-            }
-            None => Ok(0),
-        });
-    }
-    let reply = lease.swallow_after(Kind::Prepare, last).await?;
-    match (reply.prepared, reply.error) {
-        (Some(prepared), _) => {
-            lease.add_statement(statement.number, prepared.statement_id);
-            Ok(Ok(prepared.statement_id))
-        }
-        (None, Some(error)) => {
-            lease.note_refused_statement();
-            Ok(Err(error))
-        }
-        (None, None) => Err(astray("a preparation that has no answer")),
     }
 }
 

@@ -308,6 +308,7 @@ impl Session {
             let flow = self.run_statement(work, &planned).await;
             self.diagnostics.are_elsewhere |= is_count;
             self.opens_own_cursor = false;
+            self.note_cursor(None);
             self.part_with_cursor(id, statement.number);
             return flow;
         }
@@ -323,6 +324,8 @@ impl Session {
         }
         let flow = self.run_statement(work, &planned).await;
         self.diagnostics.are_elsewhere |= is_count;
+        // Where it did not get to a server, none was opened.
+        self.note_cursor(None);
         flow
     }
 
@@ -410,10 +413,13 @@ impl Session {
 
     /// Whether a cursor is open of another statement that is the same one to the server.
     fn shares_cursor(&self, statement: &Statement) -> bool {
-        self.cursors.iter().any(|open| {
-            let entry = self.statements.get(open);
-            entry.is_some_and(|entry| entry.statement.number == statement.number)
-        })
+        self.with_cursors().contains(&statement.number)
+    }
+
+    /// The proxy's numbers of the statements with a cursor on the session's connection.
+    pub(super) fn with_cursors(&self) -> Vec<u64> {
+        let entries = self.cursors.iter().filter_map(|id| self.statements.get(id));
+        entries.map(|entry| entry.statement.number).collect()
     }
 
     /// Notes that the next answer tells whether this statement has an open cursor.

@@ -79,8 +79,9 @@ impl Session {
             start: self.started,
             attempt: 1,
         };
-        let has_schema = (self.state.schema.is_some() && !is_without_schema(&work))
-            || plan.kind == sql::Kind::Use;
+        // Nothing unselects a schema: where it fails behind a BEGIN, the transaction has to go on without.
+        let selects = plan.kind == sql::Kind::Use && self.transaction == Transaction::None;
+        let has_schema = (self.state.schema.is_some() && !is_without_schema(&work)) || selects;
         loop {
             let borrowing = self.borrow(&mut passage.destination, has_schema, passage.start);
             let mut lease = match borrowing.await {

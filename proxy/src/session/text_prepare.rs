@@ -185,7 +185,12 @@ impl Session {
         }
         let nothing = b"DO 0";
         let planned = self.plan(nothing, false);
-        self.run_text(nothing, &planned).await
+        let found_rows = self.diagnostics.found_rows;
+        let flow = self.run_text(nothing, &planned).await;
+        // Which MySQL counts as a row.
+        self.diagnostics.found_rows = found_rows;
+        self.diagnostics.are_found_elsewhere = true;
+        flow
     }
 }
 

@@ -219,7 +219,10 @@ impl Plan {
         };
         let mut facts = Facts::gather(query, Scope::Query);
         facts.releases = Releases::empty();
-        self.with_facts(facts)
+        let mut plan = self.with_facts(facts);
+        // Its rows may be given ids.
+        plan.needs |= Needs::LAST_INSERT_ID;
+        plan
     }
 }
 
@@ -738,7 +741,9 @@ fn prepared(first: &[u8], mut rest: Words<'_>, depth: u32) -> Plan {
         }
         b"execute" => {
             let name = rest.accept_name();
-            plan(Kind::Execute, name, None).marking()
+            let plan = plan(Kind::Execute, name, None).marking();
+            // Servers do not tell of what a SELECT … INTO assigns.
+            plan.holding(Holds::USER_VARIABLE)
         }
         _ => {
             rest.accept("prepare");

@@ -421,7 +421,8 @@ bitflags! {
         const DESTINATION = 1 << 8;
         /// `SQL_CALC_FOUND_ROWS`: what `FOUND_ROWS()` says next is to be known.
         const CALC_FOUND_ROWS = 1 << 9;
-        /// `SET @@x`: without a scope, MariaDB does not report what it sets.
+        /// MariaDB does not report what is set by `SET @@x`, without a scope, and reports what is set by
+        /// `SET STATEMENT x = … FOR`, which is over with it.
         const READ_BACK = 1 << 10;
         /// A definition that not every server refuses in a read-only session.
         const RIGHT_STATE = 1 << 11;

@@ -113,15 +113,27 @@ fn counts(transfer: &Transfer, plan: &Plan) -> bool {
     }
 }
 
-/// Whether a packet begins with MariaDB's `SET STATEMENT … FOR`, after which the server has its
+/// Whether there is a `SET STATEMENT … FOR` of MariaDB's in a packet, after which the server has its
 /// variables back as they were but has reported how they were meanwhile.
-pub fn borrows_variables(sql: &[u8], dialect: Dialect) -> bool {
+pub fn borrows_variables(plan: &Plan, sql: &[u8], dialect: Dialect) -> bool {
     let lexer = Lexer::new(sql, dialect);
-    let mut words = lexer.filter(|token| token.kind == TokenKind::Word);
-    ["set", "statement"].iter().all(|word| {
-        let text = words.next().map(|token| lexer.text(token));
-        text.is_some_and(|text| text.eq_ignore_ascii_case(word.as_bytes()))
-    })
+    let mut words =
+        lexer.filter(|token| matches!(token.kind, TokenKind::Word | TokenKind::Semicolon));
+    let mut begins = true;
+    while let Some(word) = words.next() {
+        let is_set = begins && lexer.text(word).eq_ignore_ascii_case(b"set");
+        if is_set
+            && let Some(next) = words.clone().next()
+            && lexer.text(next).eq_ignore_ascii_case(b"statement")
+        {
+            return true;
+        }
+        if !plan.is_script() {
+            return false;
+        }
+        begins = word.kind == TokenKind::Semicolon;
+    }
+    false
 }
 
 struct Reader<'a> {

@@ -99,6 +99,7 @@ fn for_statement(mut rest: Words<'_>, depth: u32) -> Plan {
             TokenKind::Word if open == 0 && word.is("for") && depth < DEEPEST => {
                 let facts = Facts::gather(all, Scope::Other);
                 let mut plan = statement(rest, depth + 1);
+                plan.needs |= Needs::READ_BACK;
                 let changes_session = matches!(plan.place, Place::Session | Place::Proxy);
                 if changes_session || (plan.place == Place::Reader && facts.writer.is_some()) {
                     plan.place = Place::Writer;
@@ -291,6 +292,10 @@ fn variable(words: &Words<'_>, summary: &mut Summary<'_>, name: &[u8], global: b
         }
         b"transaction_read_only" | b"tx_read_only" if bare => {
             next(summary, constant(*words));
+        }
+        // `IS NULL` asks for the row that the connection has inserted last.
+        b"sql_auto_is_null" if constant(*words) != Some(false) => {
+            summary.holds |= Holds::ONE_SHOT;
         }
         b"insert_id"
         | b"last_insert_id"

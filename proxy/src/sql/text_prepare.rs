@@ -39,6 +39,15 @@ pub enum TextCommand {
     },
 }
 
+/// What `EXECUTE … USING` may be followed by.
+const VALUES: [TokenKind; 5] = [
+    TokenKind::UserVariable,
+    TokenKind::Text,
+    TokenKind::Number,
+    TokenKind::Comma,
+    TokenKind::Operator(b'-'),
+];
+
 /// Reads a statement. `None` if it is none of these, or one that the proxy leaves to the server.
 pub fn text_command(sql: &[u8], dialect: Dialect) -> Option<TextCommand> {
     if sql.windows(3).any(|part| part == b"/*!" || part == b"/*M") {
@@ -68,7 +77,12 @@ pub fn text_command(sql: &[u8], dialect: Dialect) -> Option<TextCommand> {
             if name.is("immediate") {
                 return None;
             }
-            return Some(TextCommand::Execute {
+            // What is calculated, as MariaDB does, may have effects of its own.
+            let are_values = words.clone().all(|word| match word.kind {
+                TokenKind::Word => word.is_any(&["using", "null"]),
+                kind => VALUES.contains(&kind),
+            });
+            return are_values.then(|| TextCommand::Execute {
                 name: name.name().to_lowercase(),
                 rest: name.end,
             });
@@ -126,6 +140,8 @@ mod tests {
                     rest: 9,
                 }),
             ),
+            ("EXECUTE s USING LAST_INSERT_ID()", None),
+            ("EXECUTE s USING @a := 1", None),
             (
                 "DEALLOCATE PREPARE s",
                 Some(TextCommand::Deallocate { name: name() }),

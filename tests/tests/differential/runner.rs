@@ -152,6 +152,8 @@ fn is_to_be_forgotten(step: &Step, answer: &Answer, is_call: bool, flavor: Flavo
         (Step::Query(sql), _) if error.is_some() && sql.contains("SET ") => true,
         // RESIGNAL outside of a handler adds its error to what was there.
         _ if error == Some(1645) => true,
+        // So does what cannot be read behind a whole GET DIAGNOSTICS.
+        (Step::Query(sql), Flavor::Mysql) if error == Some(1064) && sql.starts_with("GET ") => true,
         (Step::Query(sql), _) if counts_others(sql) => true,
         // An UPDATE that failed has counted as far as it got.
         (Step::Query(sql), Flavor::Mysql) if error.is_some() && sql.contains("UPDATE ") => true,

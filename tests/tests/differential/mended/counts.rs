@@ -28,6 +28,52 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "a condition that is not there makes ROW_COUNT() -1 behind a command that the proxy has answered",
+            script(vec![
+                prepare("SELECT ROW_COUNT()"),
+                query("SET insert_id = 60"),
+                Step::ResetStatement(0),
+                query("GET DIAGNOSTICS CONDITION 1 @n = MYSQL_ERRNO"),
+                execute(&[]),
+            ]),
+        ),
+        (
+            "LAST_INSERT_ID() is the first one that a table's own query was given",
+            script(queries(&[
+                "CREATE TEMPORARY TABLE numbered (id INT AUTO_INCREMENT PRIMARY KEY) AUTO_INCREMENT = 30 SELECT a FROM t",
+                "SELECT LAST_INSERT_ID()",
+                "DROP TABLE numbered",
+                "SELECT LAST_INSERT_ID()",
+            ])),
+        ),
+        (
+            "LAST_INSERT_ID() behind a block",
+            script(queries(&[
+                "BEGIN NOT ATOMIC INSERT INTO t (a) VALUES (98); END",
+                "SELECT LAST_INSERT_ID()",
+            ])),
+        ),
+        (
+            "DEALLOCATE leaves FOUND_ROWS()",
+            script(queries(&[
+                "BEGIN",
+                "SELECT a FROM t WHERE id = 1 FOR UPDATE",
+                "PREPARE s FROM 'SELECT SQL_CALC_FOUND_ROWS id FROM t ORDER BY id LIMIT 1'",
+                "EXECUTE s",
+                "DEALLOCATE PREPARE s",
+                "SELECT FOUND_ROWS()",
+                "COMMIT",
+            ])),
+        ),
+        (
+            "what an EXECUTE calculates",
+            script(queries(&[
+                "INSERT INTO t (a) VALUES (99)",
+                "PREPARE s FROM 'SELECT a FROM t WHERE id = ?'",
+                "EXECUTE s USING LAST_INSERT_ID()",
+            ])),
+        ),
+        (
             "FOUND_ROWS() behind an UPDATE in several statements is the one before them on MariaDB",
             script(queries(&[
                 "SELECT 1 UNION SELECT 2 UNION SELECT 3",

@@ -1,6 +1,6 @@
 //! Variables, character sets and schemas.
 
-use super::{actor, queries, script};
+use super::{actor, execute, prepare, queries, query, script};
 use crate::script::{Script, Step};
 
 pub(super) fn scripts() -> Vec<(&'static str, Script)> {
@@ -18,6 +18,94 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 "INSERT INTO t (a, v) VALUES (94, 'x')",
                 "SELECT v FROM t WHERE a = 94",
                 "SELECT v FROM t WHERE a = 94 FOR UPDATE",
+            ])),
+        ),
+        (
+            "a session keeps its variables behind a statement that cannot be prepared any more",
+            script(vec![
+                prepare("DELETE FROM t WHERE a = CASE WHEN 7 > 3 THEN 'x' ELSE 6 END"),
+                query("START TRANSACTION READ ONLY"),
+                query("SET @saved = @@sql_mode, sql_mode = 'IGNORE_SPACE'"),
+                execute(&[]),
+                query("CREATE TABLE IF NOT EXISTS t (id INT)"),
+                query("SELECT @@sql_mode"),
+            ]),
+        ),
+        (
+            "what a routine has left that fails is the session's",
+            script(queries(&[
+                "CREATE PROCEDURE made() BEGIN CREATE TEMPORARY TABLE leftover (a INT); SET @left = 7; SIGNAL SQLSTATE '45000'; END",
+                "CALL made()",
+                "SELECT * FROM leftover",
+                "SELECT @left",
+                "DROP TABLE leftover",
+            ])),
+        ),
+        (
+            "a routine that fails can have switched autocommit off",
+            script(queries(&[
+                "CREATE PROCEDURE made() BEGIN SET autocommit = 0; SIGNAL SQLSTATE '45000'; END",
+                "CALL made()",
+                "SELECT a FROM t WHERE id = 1",
+                "UPDATE t SET a = 95 WHERE id = 1",
+                "ROLLBACK",
+                "SELECT a FROM t WHERE id = 1",
+                "COMMIT",
+            ])),
+        ),
+        (
+            "what a statement assigns that was prepared from a text with a function of the connection's",
+            script(queries(&[
+                "PREPARE s FROM 'SELECT CONNECTION_ID() > 0 INTO @id'",
+                "EXECUTE s",
+                "DEALLOCATE PREPARE s",
+                "SELECT @id",
+            ])),
+        ),
+        (
+            "what a statement assigns that was prepared from a variable of the transaction",
+            script(queries(&[
+                "BEGIN",
+                "SELECT a FROM t WHERE id = 1 FOR UPDATE",
+                "SET @sql = 'SELECT COUNT(*) INTO @n FROM t'",
+                "PREPARE s FROM @sql",
+                "EXECUTE s",
+                "DEALLOCATE PREPARE s",
+                "COMMIT",
+                "SELECT @n",
+            ])),
+        ),
+        (
+            "a session without a schema stays so behind a USE that fails in a transaction",
+            Script {
+                actors: vec![actor("one", false)],
+                steps: [
+                    query("BEGIN"),
+                    query("USE missing"),
+                    query("SELECT DATABASE()"),
+                    query("INSERT INTO t (a) VALUES (96)"),
+                    query("COMMIT"),
+                ]
+                .into_iter()
+                .map(|step| (0, step))
+                .collect(),
+            },
+        ),
+        (
+            "a column that is NULL is the one that was inserted last, for those who want that",
+            script(queries(&[
+                "SET sql_auto_is_null = 1",
+                "INSERT INTO t (a) VALUES (97)",
+                "SELECT a FROM t WHERE id IS NULL",
+            ])),
+        ),
+        (
+            "variables that are set behind those of a single statement",
+            script(queries(&[
+                "SET STATEMENT max_statement_time = 5 FOR SELECT 1; SET time_zone = '+05:00'",
+                "SELECT @@time_zone",
+                "SELECT a FROM t WHERE id = 1 FOR UPDATE",
+                "SELECT @@time_zone",
             ])),
         ),
         (
