@@ -54,7 +54,12 @@ async fn holds(client: &mut Client) -> Vec<String> {
 }
 
 async fn started(flavor: Flavor, connections: u32) -> Rig {
-    let overlay = format!("[pool]\nmax_connections = {connections}\nborrow_timeout = \"1s\"");
+    started_with(flavor, connections, "").await
+}
+
+async fn started_with(flavor: Flavor, connections: u32, pool: &str) -> Rig {
+    let overlay =
+        format!("[pool]\nmax_connections = {connections}\nborrow_timeout = \"1s\"\n{pool}");
     let rig = Rig::start(flavor, &overlay).await;
     rig.prepare_data(&[
         "CREATE TABLE t (n INT)",
@@ -276,7 +281,96 @@ async fn many_cursors_are_bounded(flavor: Flavor) {
     assert_eq!(holds(&mut client).await, [""; 0]);
 }
 
+/// However many statements are prepared beside it.
+async fn a_cursor_is_not_closed_to_make_room(flavor: Flavor) {
+    let rig = started_with(flavor, 1, "prepared_statements = 2").await;
+    let mut client = rig.wire().await;
+    client.query("BEGIN").await.unwrap().expect_ok();
+    let id = client.prepare(READ).await;
+    open(&mut client, id).await.expect_ok();
+    assert_eq!(fetch(&mut client, id, 1).await.unwrap(), ["writer1"]);
+    for number in 0..5 {
+        let other = format!("UPDATE t SET n = n WHERE n = {number}");
+        let other = client.prepare(&other).await;
+        let payload = [
+            &[Command::StmtExecute as u8],
+            &other.to_le_bytes()[..],
+            &[0; 5],
+        ]
+        .concat();
+        client.command(&payload).await.unwrap().expect_ok();
+    }
+    assert_eq!(fetch(&mut client, id, 9).await.unwrap().len(), 4);
+    client.query("COMMIT").await.unwrap().expect_ok();
+    assert_eq!(holds(&mut client).await, [""; 0]);
+}
+
+/// Several cursors of a transaction that may only read leave the session's writes to the writer.
+async fn cursors_outlive_a_transaction_together(flavor: Flavor) {
+    let rig = started(flavor, 2).await;
+    for end in ["COMMIT", "START TRANSACTION READ WRITE"] {
+        // One that has written nothing yet.
+        let mut client = rig.wire().await;
+        let begin = "START TRANSACTION READ ONLY";
+        client.query(begin).await.unwrap().expect_ok();
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let id = client.prepare(READ).await;
+            open(&mut client, id).await.expect_ok();
+            assert_eq!(fetch(&mut client, id, 1).await.unwrap(), ["reader1"]);
+            ids.push(id);
+        }
+        client.query(end).await.unwrap().expect_ok();
+        for statement in [
+            "INSERT INTO t VALUES (9)",
+            "DELETE FROM t WHERE n = 9",
+            "COMMIT",
+        ] {
+            client.query(statement).await.unwrap().expect_ok();
+        }
+        assert_eq!(holds(&mut client).await, ["cursor"]);
+        assert_eq!(fetch(&mut client, ids[1], 1).await.unwrap(), ["reader2"]);
+        assert_eq!(fetch(&mut client, ids[0], 9).await.unwrap().len(), 4);
+        assert_eq!(fetch(&mut client, ids[1], 9).await.unwrap().len(), 3);
+        assert_eq!(holds(&mut client).await, [""; 0]);
+    }
+}
+
+/// What it tells of the session is not that of its connection.
+async fn rows_come_with_the_flags_of_the_session(flavor: Flavor) {
+    let rig = started(flavor, 2).await;
+    let mut seen = Vec::new();
+    for mut client in rig.wires(USUAL).await {
+        let id = client.prepare("SELECT n FROM t").await;
+        open(&mut client, id).await.expect_ok();
+        for statement in [
+            "SET sql_mode = 'NO_BACKSLASH_ESCAPES'",
+            "SET autocommit = 0",
+        ] {
+            client.query(statement).await.unwrap().expect_ok();
+        }
+        let payload = [
+            &[Command::StmtFetch as u8],
+            &id.to_le_bytes()[..],
+            &[9, 0, 0, 0],
+        ]
+        .concat();
+        client.send(0, &payload).await.unwrap();
+        let last = loop {
+            let packet = client.receive().await.unwrap();
+            if packet.payload[0] != 0 {
+                break packet.payload;
+            }
+        };
+        seen.push(last);
+    }
+    assert_eq!(seen[1], seen[0]);
+}
+
 isthmus_tests::on_both! {
+    a_cursor_is_not_closed_to_make_room
+    cursors_outlive_a_transaction_together
+    rows_come_with_the_flags_of_the_session
     a_cursor_has_a_connection_of_its_own
     a_cursor_shows_what_was_written
     closed_cursors_leave_nothing

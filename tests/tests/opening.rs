@@ -154,6 +154,19 @@ async fn try_log_in(rig: &Rig) -> Result<Client, Refusal> {
     login.await.unwrap().map(|()| client)
 }
 
+/// Its first statement begins a transaction that may write.
+async fn sessions_begin_without_autocommit(flavor: Flavor) {
+    let rig = Rig::start(flavor, "[listen]\ninit = [\"SET autocommit = 0\"]").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)", "INSERT INTO t VALUES (1)"])
+        .await;
+    let mut client = try_log_in(&rig).await.unwrap();
+    assert_eq!(client.query("SELECT a FROM t").await.unwrap().value(), "1");
+    for statement in ["UPDATE t SET a = 2", "ROLLBACK"] {
+        client.query(statement).await.unwrap().expect_ok();
+    }
+    assert_eq!(client.query("SELECT a FROM t").await.unwrap().value(), "1");
+}
+
 async fn sessions_begin_with_init(flavor: Flavor) {
     let init = [
         "SET NAMES latin1 COLLATE latin1_bin",
@@ -229,4 +242,8 @@ async fn sessions_begin_with_init(flavor: Flavor) {
     }
 }
 
-isthmus_tests::on_both! { sessions_begin_with_init_connect sessions_begin_with_init }
+isthmus_tests::on_both! {
+    sessions_begin_with_init_connect
+    sessions_begin_with_init
+    sessions_begin_without_autocommit
+}

@@ -182,6 +182,30 @@ async fn there_is_room_for_few(flavor: Flavor) {
     }
 }
 
+/// A statement that there is no room for does not run another session's in its place.
+async fn there_is_room_for_one(flavor: Flavor) {
+    let arguments = vec!["--max-prepared-stmt-count=1".into()];
+    let options = Options {
+        flavor,
+        arguments,
+        ..Options::default()
+    };
+    let rig = Rig::start_on(dedicated(options).await, NARROW).await;
+    rig.prepare_data(&["CREATE TABLE own (a INT)", "CREATE TABLE others (a INT)"])
+        .await;
+    let (mut client, mut other) = (rig.wire().await, rig.wire().await);
+    let own = client.prepare("INSERT INTO own VALUES (1)").await;
+    assert_eq!(refusal(&mut client, own, &[]).await, None);
+    other.prepare("INSERT INTO others VALUES (1)").await;
+    assert_eq!(refusal(&mut client, own, &[]).await, None);
+    let mut direct = rig.direct_writer().await;
+    for (table, expected) in [("own", 2), ("others", 0)] {
+        let count = format!("SELECT COUNT(*) FROM {table}");
+        let count: Option<u64> = direct.query_first(count).await.unwrap();
+        assert_eq!(count, Some(expected), "{table}");
+    }
+}
+
 /// As a server that all others have left room.
 #[tokio::test]
 async fn a_session_has_only_so_many() {
@@ -366,6 +390,7 @@ isthmus_tests::on_both! {
     parameters_in_many_pieces
     a_server_that_takes_less
     there_is_room_for_few
+    there_is_room_for_one
     a_statement_that_is_gone
     a_statement_that_changes_too_often
     columns_that_change
