@@ -62,17 +62,18 @@ impl Session {
         }
     }
 
-    /// Whether the session's connection has cursors that are open and may keep it. The one that the
-    /// statement at hand is about would leave with them.
-    pub(super) fn may_leave_to_cursors(&self) -> bool {
-        self.asked_cursor.is_none() && !self.cursors.is_empty()
+    /// Whether cursors are open on the session's connection, beside one that the statement at hand
+    /// opens.
+    pub(super) fn has_open_cursors(&self) -> bool {
+        self.cursors.iter().any(|id| self.asked_cursor != Some(*id))
     }
 
-    /// Leaves a connection of the session's to the cursors on it. Without the connection, they are
-    /// gone.
+    /// Leaves a connection of the session's to the cursors that are open on it. Without the
+    /// connection, they are gone.
     pub(super) fn leave_to_cursors(&mut self, lease: Lease, is_alive: bool) {
-        let ids = std::mem::take(&mut self.cursors);
-        let open = ids.into_iter().filter_map(|id| {
+        let asked = self.asked_cursor;
+        let ids = self.cursors.extract_if(.., |id| asked != Some(*id));
+        let open = ids.filter_map(|id| {
             let entry = self.statements.get(&id)?;
             Some((id, entry.statement.number))
         });
@@ -94,6 +95,7 @@ impl Session {
         self.client.status = status;
         let failure = match fetched {
             Ok(reply) => {
+                self.diagnostics.note_command(-1);
                 let status = reply.status.unwrap_or(Status::empty());
                 let is_open = status.contains(Status::CURSOR_EXISTS)
                     && !status.contains(Status::LAST_ROW_SENT);

@@ -432,7 +432,7 @@ impl Session {
         if let Some(error) = &reply.error
             && !plan.is_script()
         {
-            new &= match error.is_read_only_refusal() {
+            new &= match error.is_read_only_refusal() || plan.kind == sql::Kind::Prepare {
                 true => Holds::empty(),
                 false => EVEN_AFTER_ERRORS,
             };

@@ -115,11 +115,8 @@ impl Session {
             }
             _ => false,
         };
-        let has_cursor = self.held() == Holds::TRANSACTION | Holds::CURSOR;
-        let may_leave = match has_cursor {
-            true => self.may_leave_to_cursors(),
-            false => self.held() == Holds::TRANSACTION,
-        };
+        let has_cursors = self.has_open_cursors();
+        let may_leave = self.held() - Holds::CURSOR == Holds::TRANSACTION;
         if !is_over || self.transaction != Transaction::ReadOnly || !may_leave {
             return Ok(());
         }
@@ -131,7 +128,7 @@ impl Session {
         if !self.assigned.is_empty() {
             return rescued;
         }
-        if has_cursor {
+        if has_cursors {
             lease.is_clean = false;
             self.last.trips += 1;
             let is_rolled_back =

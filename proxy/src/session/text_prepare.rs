@@ -169,6 +169,9 @@ impl Session {
             }
             self.text_statements.remove(&name);
             self.holds |= Holds::TEXT_PREPARE;
+            if !statement.planned.plan.user_variables.is_empty() {
+                self.holds |= Holds::USER_VARIABLE;
+            }
             let takes = Transfer::Takes(Possession::TextPrepare, name.into_bytes());
             self.possessions.note(vec![takes], false);
         }

@@ -722,7 +722,13 @@ fn prepared(first: &[u8], mut rest: Words<'_>, depth: u32) -> Plan {
                 .accept("from")
                 .then(|| inner_plan(rest, depth))
                 .flatten();
-            plan(Kind::Prepare, name, inner).holding(Holds::TEXT_PREPARE)
+            // Servers do not tell of what a SELECT … INTO assigns when it is executed.
+            let assigns = inner
+                .as_ref()
+                .is_none_or(|inner| !inner.user_variables.is_empty());
+            let mut plan = plan(Kind::Prepare, name, inner).holding(Holds::TEXT_PREPARE);
+            plan.holds.set(Holds::USER_VARIABLE, assigns);
+            plan
         }
         b"execute" if rest.accept("immediate") => {
             let inner = inner_plan(rest, depth);
@@ -741,9 +747,7 @@ fn prepared(first: &[u8], mut rest: Words<'_>, depth: u32) -> Plan {
         }
         b"execute" => {
             let name = rest.accept_name();
-            let plan = plan(Kind::Execute, name, None).marking();
-            // Servers do not tell of what a SELECT … INTO assigns.
-            plan.holding(Holds::USER_VARIABLE)
+            plan(Kind::Execute, name, None).marking()
         }
         _ => {
             rest.accept("prepare");

@@ -47,6 +47,16 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "rows that are fetched from a cursor are a result for ROW_COUNT()",
+            script(vec![
+                prepare("SELECT id FROM t ORDER BY id"),
+                with_cursor(&[]),
+                query("DO 1"),
+                Step::Fetch(0, 2),
+                query("SELECT ROW_COUNT()"),
+            ]),
+        ),
+        (
             "LAST_INSERT_ID() behind a block",
             script(queries(&[
                 "BEGIN NOT ATOMIC INSERT INTO t (a) VALUES (98); END",

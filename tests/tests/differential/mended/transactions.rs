@@ -8,6 +8,24 @@ use isthmus_tests::wire::USUAL;
 pub(super) fn scripts() -> Vec<(&'static str, Script)> {
     vec![
         (
+            "a DDL that is executed with a cursor leaves a transaction on the reader, where others are open",
+            script(vec![
+                Step::Prepare(1, "SELECT id FROM t ORDER BY id".into()),
+                prepare("CREATE OR REPLACE VIEW seen AS SELECT id, -1 AS c FROM t"),
+                query("START TRANSACTION READ ONLY"),
+                with_cursor(&[]),
+                query("START TRANSACTION READ ONLY"),
+                Step::Execute {
+                    slot: 1,
+                    values: Vec::new(),
+                    cursor: true,
+                    types: true,
+                },
+                with_cursor(&[]),
+                query("SELECT c FROM seen LIMIT 1"),
+            ]),
+        ),
+        (
             "an error that ends a read-only transaction leaves no flag of it",
             script(vec![
                 query("SET SESSION TRANSACTION READ ONLY"),
