@@ -322,7 +322,11 @@ impl Connection {
     }
 
     /// Notes that a statement was refused when it was to be prepared.
-    pub fn note_refused_statement(&mut self) {
+    pub fn note_refused_statement(&mut self, error: Option<&ServerError>) {
+        // Without room, the one before is the last still.
+        if error.is_none_or(|error| error.code != NO_ROOM) {
+            self.prepared.forget_order();
+        }
         self.next_statement = self.next_statement.and_then(|id| id.checked_add(1));
     }
 
@@ -607,6 +611,9 @@ fn number(text: &[u8]) -> Option<u64> {
 /// Asks for the collation of the connection, and by the description of a text for that of results.
 pub const COLLATIONS: &str =
     "SELECT CAST(@@SESSION.collation_connection AS BINARY),_utf8mb4'a' LIMIT 1";
+
+/// 1461: the server has as many prepared statements as it may.
+const NO_ROOM: u16 = 1461;
 
 /// Asks for the role, in the server's own character set.
 pub const CURRENT_ROLE: &str = "SELECT CAST(CURRENT_ROLE() AS BINARY)";

@@ -49,6 +49,11 @@ impl Prepared {
         closed
     }
 
+    /// Notes that none is the last one any more: it was closed, or another one could not be prepared.
+    pub fn forget_order(&mut self) {
+        self.last = None;
+    }
+
     /// Forgets the statement that was prepared last: the server has closed it.
     pub fn forget_last(&mut self) {
         if let Some(last) = self.last.take() {

@@ -141,7 +141,7 @@ impl Session {
                 Ok(Some(reply))
             }
             _ => {
-                lease.note_refused_statement();
+                lease.note_refused_statement(reply.error.as_ref());
                 lease.is_clean = lease.fits_its_pool();
                 Ok(None)
             }

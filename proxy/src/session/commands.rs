@@ -194,7 +194,7 @@ impl Session {
         }
         let compares_locks =
             plan.holds.contains(Holds::USER_LOCK) && mentions(sql, b"is_used_lock");
-        if compares_locks || THREADS.iter().any(|table| mentions(sql, table)) {
+        if compares_locks || sql::names_any(sql, self.state.dialect, &THREADS) {
             // What they tell is to be compared with the server's own number.
             values.connection_id = None;
         }
@@ -314,7 +314,7 @@ impl Session {
 }
 
 /// Where servers show their connections by their own numbers.
-const THREADS: [&[u8]; 3] = [b"innodb_trx", b"processlist", b"performance_schema"];
+const THREADS: [&str; 3] = ["innodb_trx", "processlist", "performance_schema"];
 
 /// Whether the text has this word, in any case.
 pub(super) fn mentions(sql: &[u8], word: &[u8]) -> bool {

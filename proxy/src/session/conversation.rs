@@ -149,7 +149,7 @@ pub struct Session {
     pub(super) text_statements: HashMap<String, Arc<Statement>>,
     /// The statements whose cursors are open on the connection that the session keeps.
     pub(super) cursors: Vec<u32>,
-    /// The cursors with connections of their own.
+    /// The connections that were left to cursors.
     pub(super) own_cursors: Vec<Cursors>,
     /// The cursor that is being opened is to have a connection of its own.
     pub(super) opens_own_cursor: bool,
@@ -520,11 +520,13 @@ impl Session {
     /// Brings the flags that the client is told into line with the session's state, of which a server
     /// may have told the proxy alone.
     pub(super) fn align_status(&mut self) {
+        let dialect = self.state.dialect;
+        let has_flag = self.is_mariadb();
         let status = &mut self.client.status;
         if let Some(value) = self.state.variables.get("autocommit") {
-            status.set(Status::AUTOCOMMIT, **value == *b"ON");
+            status.set(Status::AUTOCOMMIT, matches!(&**value, b"ON" | b"1"));
         }
-        let is_plain = self.state.dialect.no_backslash_escapes;
-        status.set(Status::NO_BACKSLASH_ESCAPES, is_plain);
+        status.set(Status::NO_BACKSLASH_ESCAPES, dialect.no_backslash_escapes);
+        status.set(Status::ANSI_QUOTES, has_flag && dialect.ansi_quotes);
     }
 }

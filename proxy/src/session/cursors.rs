@@ -42,7 +42,7 @@ impl Session {
         self.lease.is_none()
             && self.transaction == Transaction::None
             && self.autocommit()
-            && self.own_cursors.len() < MOST
+            && self.may_leave_to_cursors()
             && plan.place == Place::Reader
             && plan.holds.is_empty()
             && plan.user_variables.is_empty()
@@ -66,6 +66,11 @@ impl Session {
     /// opens.
     pub(super) fn has_open_cursors(&self) -> bool {
         self.cursors.iter().any(|id| self.asked_cursor != Some(*id))
+    }
+
+    /// Whether one more connection may be left to cursors.
+    pub(super) fn may_leave_to_cursors(&self) -> bool {
+        self.own_cursors.len() < MOST
     }
 
     /// Leaves a connection of the session's to the cursors that are open on it. Without the

@@ -77,7 +77,7 @@ impl Session {
                 lease.add_statement(number, prepared.statement_id, &self.with_cursors());
                 self.prepared = Some(prepared);
             }
-            (Some(_), None) => lease.note_refused_statement(),
+            (Some(_), None) => lease.note_refused_statement(reply.error.as_ref()),
             (None, _) if may_prepare(plan) => lease.forget_next_statement(),
             (None, _) => {}
         }
@@ -146,7 +146,7 @@ impl Session {
         if was_open && ends_transaction(plan) {
             self.holding.release(Holds::TRANSACTION);
         }
-        self.note_holds(plan, &reply, &tracked);
+        self.note_holds(plan, sql, &reply, &tracked);
         self.note_for_next_transaction(plan, sql, &reply);
         if let Some(transfers) = transfers {
             self.possessions.note(transfers, reply.error.is_some());
@@ -427,12 +427,12 @@ impl Session {
         is_told_found && plan.kind == sql::Kind::Update
     }
 
-    fn note_holds(&mut self, plan: &Plan, reply: &Reply, tracked: &Tracked) {
+    fn note_holds(&mut self, plan: &Plan, sql: &[u8], reply: &Reply, tracked: &Tracked) {
         let mut new = plan.holds - Holds::TRANSACTION;
         if let Some(error) = &reply.error
             && !plan.is_script()
         {
-            new &= match error.is_read_only_refusal() || plan.kind == sql::Kind::Prepare {
+            new &= match error.is_read_only_refusal() {
                 true => Holds::empty(),
                 false => EVEN_AFTER_ERRORS,
             };
@@ -442,9 +442,14 @@ impl Session {
             new -= Holds::NEXT_TRANSACTION;
         }
         // A routine changed something that the server does not name, or may have.
-        let is_silent = || self.is_mariadb() && may_have_stopped(plan, reply);
-        if (tracked.has_unnamed_change || is_silent()) && is_opaque(plan) {
+        if (tracked.has_unnamed_change || self.may_have_stopped(plan, sql, reply))
+            && is_opaque(plan)
+        {
             new |= Holds::UNNAMED_CHANGE;
+        }
+        // Servers do not tell of what a SELECT … INTO assigns when it is executed.
+        if reply.error.is_none() && plan.prepares_assignment() {
+            new |= Holds::USER_VARIABLE;
         }
         if reply.error.is_none() {
             // It is one of the transaction that begins with the next statement.
@@ -652,21 +657,6 @@ pub(super) fn is_opaque(plan: &Plan) -> bool {
     ) || !plan.unknown_functions.is_empty()
         || plan.parts.iter().any(|part| is_opaque(part))
 }
-
-/// Whether a routine may have stopped with an error in its middle, after which MariaDB does not tell
-/// whether it has changed something.
-fn may_have_stopped(plan: &Plan, reply: &Reply) -> bool {
-    use sql::Kind::{Call, Compound, Execute};
-    matches!(plan.kind, Call | Compound | Execute)
-        && reply
-            .error
-            .as_ref()
-            .is_some_and(|error| !NOT_BEGUN.contains(&error.code) && !error.is_read_only_refusal())
-}
-
-/// What is wrong with the statement itself: its syntax, no such routine or prepared statement, the
-/// number or the use of its arguments, the right to execute it.
-const NOT_BEGUN: [u16; 7] = [1064, 1210, 1243, 1305, 1318, 1370, 1414];
 
 /// Whether the statement may prepare others that nobody sees.
 pub(super) fn may_prepare(plan: &Plan) -> bool {

@@ -133,7 +133,7 @@ impl Session {
             followups.push(Followup::UserVariables(assigned));
         }
         followups.extend(self.locks_before_leaving(plan, is_alone));
-        followups.extend(self.variables_of_routines(plan, lease));
+        followups.extend(self.unseen_variables(plan, lease));
         if plan.variables.iter().any(|name| name == ROLE) {
             followups.push(Followup::Role);
         }

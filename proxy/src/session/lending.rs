@@ -568,7 +568,8 @@ impl Session {
         self.note_held();
         // What the session does next may be for the writer.
         let is_only_read = self.held() == Holds::CURSOR && !lease.leads_to_writer();
-        if is_only_read && !self.opens_own_cursor && self.asked_cursor.is_none() {
+        let is_opening = self.opens_own_cursor || self.asked_cursor.is_some();
+        if is_only_read && !is_opening && self.may_leave_to_cursors() {
             self.handle.set_at_rest();
             self.leave_to_cursors(lease, true);
             self.note_held();

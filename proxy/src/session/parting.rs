@@ -116,7 +116,8 @@ impl Session {
             _ => false,
         };
         let has_cursors = self.has_open_cursors();
-        let may_leave = self.held() - Holds::CURSOR == Holds::TRANSACTION;
+        let may_leave = self.held() - Holds::CURSOR == Holds::TRANSACTION
+            && (!has_cursors || self.may_leave_to_cursors());
         if !is_over || self.transaction != Transaction::ReadOnly || !may_leave {
             return Ok(());
         }

@@ -155,9 +155,12 @@ impl Session {
         if let Some(error) = lease.read_prelude(front.prelude, state).await? {
             return Err(Failure::Refused(error));
         }
-        if front.forgets_last && lease.swallow(Kind::Prepare).await?.error.is_some() {
-            // What was closed is the one before.
-            lease.prepared.forget_last();
+        if front.forgets_last {
+            match lease.swallow(Kind::Prepare).await?.error {
+                // What was closed is the one before.
+                Some(_) => lease.prepared.forget_last(),
+                None => lease.prepared.forget_order(),
+            }
         }
         let mut way = Way::Clear;
         if let (Some(expected), Some(statement)) = (front.preparing, work.executed()) {
@@ -213,7 +216,7 @@ impl Session {
             Some(_) => Some(0),
             // One with a cursor may have to go.
             None if lease.server.is_mariadb => {
-                Some(LAST_PREPARED).filter(|_| self.cursors.is_empty())
+                Some(LAST_PREPARED).filter(|_| !self.has_open_cursors())
             }
             None => lease.next_statement(),
         };
@@ -271,7 +274,7 @@ impl Session {
                 Ok(Ok(prepared.statement_id))
             }
             (None, Some(error)) => {
-                lease.note_refused_statement();
+                lease.note_refused_statement(Some(&error));
                 Ok(Err(error))
             }
             (None, None) => Err(astray("a preparation that has no answer")),
@@ -343,7 +346,7 @@ impl Session {
             commands += 1;
         }
         if self.restores_count(plan, is_held) && commands == 0 {
-            lease.form.put_query(out, NO_ROWS);
+            lease.form.put_query(out, NOTHING);
             commands += 1;
         }
         if self.restores_conditions(plan, is_held) {
@@ -415,14 +418,14 @@ const LAST_PREPARED: u32 = u32::MAX;
 /// Has MariaDB know of no statement that was prepared last. Where there is no room for another one
 /// (1461), that would be the one before still, and be executed in its place.
 fn forget_last_prepared(out: &mut Vec<u8>) {
-    packet::put(out, 0, &[&[Command::StmtPrepare as u8], NO_ROWS].concat());
+    packet::put(out, 0, &[&[Command::StmtPrepare as u8], NOTHING].concat());
     let [a, b, c, d] = LAST_PREPARED.to_le_bytes();
     packet::put(out, 0, &[Command::StmtClose as u8, a, b, c, d]);
 }
 
-/// Does nothing, and sets ROW_COUNT() to 0, with which MySQL answers the CALL of a procedure that has changed nothing:
-/// without it, that would be the count of another session's statement.
-const NO_ROWS: &[u8] = b"DO 0";
+/// Does nothing. It sets ROW_COUNT() to 0, with which MySQL answers the CALL of a procedure that has
+/// changed nothing: without it, that would be the count of another session's statement.
+pub(super) const NOTHING: &[u8] = b"DO 0";
 
 /// Reads a table and has no warnings, so that what cannot be answered from what the proxy has kept
 /// finds no conditions of other sessions.

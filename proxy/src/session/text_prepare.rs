@@ -10,8 +10,10 @@ use isthmus_protocol::response::Kind;
 use super::Session;
 use super::commands::REWRITTEN;
 use super::conversation::Flow;
+use super::effects::ask;
 use super::exchange::Failure;
-use super::prelude::not_sent;
+use super::followup::Followup;
+use super::prelude::{NOTHING, not_sent};
 use super::work::Work;
 use crate::pool::Lease;
 use crate::sql::possessions::{Possession, Transfer};
@@ -169,7 +171,7 @@ impl Session {
             }
             self.text_statements.remove(&name);
             self.holds |= Holds::TEXT_PREPARE;
-            if !statement.planned.plan.user_variables.is_empty() {
+            if statement.planned.plan.assigns() {
                 self.holds |= Holds::USER_VARIABLE;
             }
             let takes = Transfer::Takes(Possession::TextPrepare, name.into_bytes());
@@ -186,14 +188,32 @@ impl Session {
             self.client.send_ok().await?;
             return Ok(Flow::Continue);
         }
-        let nothing = b"DO 0";
-        let planned = self.plan(nothing, false);
+        let is_mariadb = self.is_mariadb();
+        if !is_mariadb && !self.diagnostics.are_found_elsewhere {
+            self.ask_for_found_rows().await;
+        }
         let found_rows = self.diagnostics.found_rows;
-        let flow = self.run_text(nothing, &planned).await;
-        // Which MySQL counts as a row.
-        self.diagnostics.found_rows = found_rows;
-        self.diagnostics.are_found_elsewhere = true;
+        let planned = self.plan(NOTHING, false);
+        let flow = self.run_text(NOTHING, &planned).await;
+        if !is_mariadb {
+            // Which MySQL counts as a row.
+            self.diagnostics.found_rows = found_rows;
+            self.diagnostics.are_found_elsewhere = true;
+        }
         flow
+    }
+
+    /// Asks the session's connection for FOUND_ROWS(). Where it is lost, the next statement finds that
+    /// out.
+    async fn ask_for_found_rows(&mut self) {
+        let Some(mut lease) = self.lease.take() else {
+            return;
+        };
+        self.last.trips += 1;
+        if let Ok(packets) = ask(&mut lease, &Followup::FoundRows.sql()).await {
+            self.note_followup(&mut lease, &Followup::FoundRows, &packets);
+        }
+        self.lease = Some(lease);
     }
 }
 

@@ -8,9 +8,11 @@
 //! others.
 
 use super::Session;
+use super::commands::mentions;
 use super::effects::ends_transaction;
 use super::followup::Followup;
 use crate::pool::{Lease, deviations};
+use crate::relay::Reply;
 use crate::routing::{self, Transaction};
 use crate::sql::{self, Plan, Planned};
 
@@ -68,9 +70,11 @@ impl Session {
         (may_have && is_leaving && plan.holds.is_empty()).then_some(Followup::UserLocks)
     }
 
-    /// The question for what the statement may have set without the server's saying so.
-    pub(super) fn variables_of_routines(&self, plan: &Plan, lease: &Lease) -> Option<Followup> {
-        let may_have_set = lease.server.is_mariadb && self.may_run_routine(plan);
+    /// The question for what the statement may have set without the server's saying so, or among what
+    /// was set for one of several statements only.
+    pub(super) fn unseen_variables(&self, plan: &Plan, lease: &Lease) -> Option<Followup> {
+        let is_mixed = plan.is_script() && plan.needs.contains(sql::Needs::READ_BACK);
+        let may_have_set = lease.server.is_mariadb && (is_mixed || self.may_run_routine(plan));
         may_have_set.then(|| Followup::Deviations(deviations(&self.state)))
     }
 
@@ -105,4 +109,23 @@ impl Session {
             }
         }
     }
+
+    /// Whether a routine may have stopped with an error in its middle, after which MariaDB does not tell
+    /// whether it has changed something.
+    pub(super) fn may_have_stopped(&self, plan: &Plan, sql: &[u8], reply: &Reply) -> bool {
+        use sql::Kind::{Call, Compound, Execute};
+        let Some(error) = reply.error.as_ref().filter(|_| self.is_mariadb()) else {
+            return false;
+        };
+        let names_it = || {
+            let name = sql::called(sql, self.state.dialect);
+            name.is_some_and(|name| mentions(&error.message, name.as_bytes()))
+        };
+        let has_begun = || !NOT_BEGUN.contains(&error.code) || !names_it();
+        let is_routine = |plan: &Plan| matches!(plan.kind, Call | Compound | Execute);
+        plan.parts.iter().any(|part| is_routine(part)) || (is_routine(plan) && has_begun())
+    }
 }
+
+/// There is no such routine or prepared statement, or it takes other arguments, or may not be used.
+const NOT_BEGUN: [u16; 6] = [1210, 1243, 1305, 1318, 1370, 1414];

@@ -722,13 +722,7 @@ fn prepared(first: &[u8], mut rest: Words<'_>, depth: u32) -> Plan {
                 .accept("from")
                 .then(|| inner_plan(rest, depth))
                 .flatten();
-            // Servers do not tell of what a SELECT … INTO assigns when it is executed.
-            let assigns = inner
-                .as_ref()
-                .is_none_or(|inner| !inner.user_variables.is_empty());
-            let mut plan = plan(Kind::Prepare, name, inner).holding(Holds::TEXT_PREPARE);
-            plan.holds.set(Holds::USER_VARIABLE, assigns);
-            plan
+            plan(Kind::Prepare, name, inner).holding(Holds::TEXT_PREPARE)
         }
         b"execute" if rest.accept("immediate") => {
             let inner = inner_plan(rest, depth);

@@ -44,10 +44,10 @@ pub use plan::{
 pub use previous::{
     Found, counts_conditions, finds_rows, finds_rows_within, leaves_conditions, sources,
 };
-pub use rewrite::{Values, substitute};
+pub use rewrite::{Values, names_any, substitute};
 pub use script::read;
 pub use show::{Topic, topic};
-pub use text_prepare::{TextCommand, literal, text_command};
+pub use text_prepare::{TextCommand, called, literal, text_command};
 pub use token::{shown_token, without_announcement};
 
 #[cfg(test)]

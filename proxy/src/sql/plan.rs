@@ -80,6 +80,23 @@ impl Plan {
         }
     }
 
+    /// Whether it assigns user variables, as far as its text shows.
+    pub fn assigns(&self) -> bool {
+        !self.user_variables.is_empty() || self.holds.contains(Holds::USER_VARIABLE)
+    }
+
+    /// Whether it leaves a textual prepared statement to the server that may assign some.
+    pub fn prepares_assignment(&self) -> bool {
+        let may_assign = |prepared: &Prepared| {
+            let inner = prepared.inner.as_ref();
+            inner.is_none_or(|inner| inner.assigns())
+        };
+        (self.kind == Kind::Prepare
+            && self.holds.contains(Holds::TEXT_PREPARE)
+            && self.prepared.as_ref().is_some_and(may_assign))
+            || self.parts.iter().any(|part| part.prepares_assignment())
+    }
+
     /// Whether it asks about the conditions of the statement before and leaves them.
     pub fn is_diagnostic(&self) -> bool {
         self.needs.contains(Needs::DIAGNOSTICS)

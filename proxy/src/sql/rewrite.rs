@@ -88,6 +88,18 @@ pub fn substitute(
     Some(out)
 }
 
+/// Whether one of these names, in lower case, is among those that the text speaks of.
+pub fn names_any(sql: &[u8], dialect: Dialect, names: &[&str]) -> bool {
+    let mut words = Words::new(sql, dialect, Reading::default());
+    words.any(|word| {
+        let is_name = matches!(
+            word.kind,
+            TokenKind::Word | TokenKind::Member | TokenKind::Quoted
+        );
+        is_name && names.contains(&word.name().to_lowercase().as_str())
+    })
+}
+
 /// The text and the value of what begins with this word, if the session knows it.
 fn call(
     word: &Word<'_>,

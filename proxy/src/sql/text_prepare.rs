@@ -39,6 +39,17 @@ pub enum TextCommand {
     },
 }
 
+/// The name of the routine behind CALL, or of the statement behind EXECUTE, without a schema's.
+pub fn called(sql: &[u8], dialect: Dialect) -> Option<String> {
+    let mut words = Words::new(sql, dialect, Reading::default());
+    words.next()?;
+    let mut name = words.accept_name()?;
+    while words.accept_kind(TokenKind::Dot) {
+        name = words.next()?.name();
+    }
+    Some(name)
+}
+
 /// What `EXECUTE … USING` may be followed by.
 const VALUES: [TokenKind; 5] = [
     TokenKind::UserVariable,

@@ -76,6 +76,21 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "DEALLOCATE leaves FOUND_ROWS() that only the connection knows",
+            script(queries(&[
+                "PREPARE s FROM 'SELECT 1'",
+                "BEGIN",
+                "SELECT a FROM t WHERE id = 1 FOR UPDATE",
+                "CREATE PROCEDURE made() SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "BEGIN",
+                "SELECT a FROM t WHERE id = 1 FOR UPDATE",
+                "CALL made()",
+                "DEALLOCATE PREPARE s",
+                "SELECT FOUND_ROWS()",
+                "COMMIT",
+            ])),
+        ),
+        (
             "what an EXECUTE calculates",
             script(queries(&[
                 "INSERT INTO t (a) VALUES (99)",

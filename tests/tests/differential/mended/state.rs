@@ -21,6 +21,15 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "what is set before a statement with variables of its own",
+            script(queries(&[
+                "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET STATEMENT max_statement_time = 5 FOR SELECT 1",
+                "SELECT @@tx_isolation",
+                "SELECT a FROM t WHERE id = 1 FOR UPDATE",
+                "SELECT @@tx_isolation",
+            ])),
+        ),
+        (
             "a session keeps its variables behind a statement that cannot be prepared any more",
             script(vec![
                 prepare("DELETE FROM t WHERE a = CASE WHEN 7 > 3 THEN 'x' ELSE 6 END"),
@@ -40,6 +49,27 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 "SELECT @left",
                 "DROP TABLE leftover",
             ])),
+        ),
+        (
+            "what a routine has left that fails as if it were not there",
+            script(queries(&[
+                "CREATE PROCEDURE made() BEGIN CREATE TEMPORARY TABLE leftover (a INT); SET @left = 7; CALL missing(); END",
+                "CALL made()",
+                "SELECT * FROM leftover",
+                "SELECT @left",
+                "DROP TABLE leftover",
+            ])),
+        ),
+        (
+            "the flag of autocommit, however it is switched on",
+            script(vec![
+                query("SET @@autocommit = 1"),
+                Step::Ping,
+                query("BEGIN"),
+                query("COMMIT"),
+                query("USE two"),
+                Step::Ping,
+            ]),
         ),
         (
             "a routine that fails can have switched autocommit off",
