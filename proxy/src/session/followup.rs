@@ -114,11 +114,11 @@ impl Session {
         // The answer to the opening of a cursor has no rows.
         let opens_cursor = opens_cursor && plan.kind != sql::Kind::Set;
         // What of several statements found rows is not to be seen in their results. A connection that
-        // stays knows it.
+        // stays knows it, unless it is asked something else.
         let is_several =
             plan.is_script() || matches!(plan.kind, sql::Kind::Call | sql::Kind::Compound);
-        let is_several = is_several && (is_alone || ends_transaction(plan));
-        if plan.needs.contains(Needs::CALC_FOUND_ROWS) || opens_cursor || is_several {
+        let is_several_and_leaves = is_several && (is_alone || ends_transaction(plan));
+        if plan.needs.contains(Needs::CALC_FOUND_ROWS) || opens_cursor || is_several_and_leaves {
             followups.push(Followup::FoundRows);
         }
         let is_leaving = if self.transaction == Transaction::None {
@@ -159,6 +159,9 @@ impl Session {
             followups.push(Followup::Tracking { has_gtids });
         }
         if !followups.is_empty() {
+            if is_several && !followups.contains(&Followup::FoundRows) {
+                followups.insert(0, Followup::FoundRows);
+            }
             followups.insert(0, Followup::Warnings);
         }
         followups

@@ -91,6 +91,15 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "FOUND_ROWS() behind a block on a connection that stays",
+            script(queries(&[
+                "SET insert_id = 70",
+                "SELECT a FROM t ORDER BY id",
+                "BEGIN NOT ATOMIC SET @a = 3; SELECT @a; INSERT INTO t (a) VALUES (8); END",
+                "SELECT FOUND_ROWS()",
+            ])),
+        ),
+        (
             "what an EXECUTE calculates",
             script(queries(&[
                 "INSERT INTO t (a) VALUES (99)",
