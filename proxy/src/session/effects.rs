@@ -108,9 +108,11 @@ impl Session {
                 // The answer is out already; only the connection is lost.
                 Err(_) => return Ok(self.lose(plan, &lease)),
             }
-            let has_found = reply.has_result_set
-                || plan.needs.contains(Needs::CALC_FOUND_ROWS)
-                || self.finds_rows_within(plan, sql, &lease);
+            let has_found = plan.needs.contains(Needs::CALC_FOUND_ROWS)
+                || match plan.is_script() {
+                    true => self.finds_rows_within(sql, &lease).0,
+                    false => reply.has_result_set,
+                };
             if !has_found {
                 // The connection tells of others.
                 self.diagnostics.found_rows = found_rows;
@@ -263,10 +265,15 @@ impl Session {
         if reply.error.is_some() {
             return;
         }
-        if reply.is_result_set {
-            if sql::finds_rows(plan, sql) {
-                self.diagnostics.note_found(reply.rows);
-            }
+        let (finds, shows) = match plan.is_script() {
+            true => self.finds_rows_within(sql, lease),
+            false => (reply.has_result_set, sql::finds_rows(plan, sql)),
+        };
+        if reply.is_result_set && shows {
+            self.diagnostics.note_found(reply.rows);
+            return;
+        }
+        if reply.is_result_set && !plan.is_script() {
             return;
         }
         let rows = match Found::by(plan, sql, self.state.dialect, lease.server.is_mariadb) {
@@ -277,14 +284,13 @@ impl Session {
         };
         if let Some(rows) = rows {
             self.diagnostics.note_found(rows);
-        } else if reply.has_result_set || self.finds_rows_within(plan, sql, lease) {
+        } else if finds {
             self.diagnostics.are_found_elsewhere = false;
         }
     }
 
-    fn finds_rows_within(&self, plan: &Plan, sql: &[u8], lease: &Lease) -> bool {
-        let is_mariadb = lease.server.is_mariadb;
-        sql::finds_rows_within(plan, sql, self.state.dialect, is_mariadb)
+    fn finds_rows_within(&self, sql: &[u8], lease: &Lease) -> (bool, bool) {
+        sql::finds_rows_within(sql, self.state.dialect, lease.server.is_mariadb)
     }
 
     /// Whether the statement ends the session, by its RELEASE or by the session's `completion_type`.

@@ -174,16 +174,38 @@ impl Found {
     }
 }
 
-/// Whether one of several statements finds rows that its answer does not show.
-pub fn finds_rows_within(plan: &Plan, sql: &[u8], dialect: Dialect, is_mariadb: bool) -> bool {
-    plan.is_script()
-        && script::read(sql, dialect, true)
-            .statements
-            .iter()
-            .any(|part| {
-                let text = sql.get(part.range.clone()).unwrap_or_default();
-                Found::by(&part.plan, text, dialect, is_mariadb).is_some()
-            })
+/// Which of several statements may have found rows: any of them, and the last one, in a result.
+pub fn finds_rows_within(sql: &[u8], dialect: Dialect, is_mariadb: bool) -> (bool, bool) {
+    let statements = script::read(sql, dialect, true).statements;
+    let text = |part: &ScriptStatement| sql.get(part.range.clone()).unwrap_or_default();
+    let shows = |part: &ScriptStatement| shows_rows_found(&part.plan, text(part));
+    let counts = |part: &ScriptStatement| {
+        let found = Found::by(&part.plan, text(part), dialect, is_mariadb);
+        found.is_some() || shows(part) || has_query(text(part), dialect)
+    };
+    (
+        statements.iter().any(counts),
+        statements.last().is_some_and(shows),
+    )
+}
+
+/// Whether a statement answers with rows that FOUND_ROWS() counts.
+fn shows_rows_found(plan: &Plan, sql: &[u8]) -> bool {
+    use Kind::{Call, Compound, Execute, Explain, HandlerRead, Select, Show, Unknown};
+    match plan.kind {
+        _ if plan.is_diagnostic() => counts_conditions(sql),
+        Call | Compound | Execute | Explain | HandlerRead | Select | Show | Unknown => {
+            finds_rows(plan, sql)
+        }
+        _ => false,
+    }
+}
+
+fn has_query(sql: &[u8], dialect: Dialect) -> bool {
+    let lexer = Lexer::new(sql, dialect);
+    lexer
+        .clone()
+        .any(|token| is_one_of(lexer.text(token), &[b"select"]))
 }
 
 /// How far into several statements FOUND_ROWS() is what it was before them: to the end of the first one

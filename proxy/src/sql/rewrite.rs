@@ -31,7 +31,7 @@ pub struct Values {
 /// that MySQL has for it. Where such a call is a whole item of a select list without an alias, its
 /// text becomes the alias, so that the column keeps its name. Of several statements, only the first
 /// follows what the session knows; the others know by themselves, but for the connection's id, and for
-/// FOUND_ROWS() as far as [`previous::end_of_kept_count`] tells.
+/// FOUND_ROWS() up to the first that may find rows.
 pub fn substitute(
     sql: &[u8],
     dialect: Dialect,

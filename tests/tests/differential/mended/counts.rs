@@ -91,6 +91,26 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "FOUND_ROWS() counts no conditions of several statements, nor what SHOW CREATE tells",
+            script(queries(&[
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "REPLACE INTO t (id, a, b) VALUES (8, 6, 'x'); SHOW WARNINGS LIMIT 1",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "COMMIT; SHOW CREATE TABLE t",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2; SHOW CREATE TABLE t",
+                "SELECT FOUND_ROWS()",
+                "BEGIN",
+                "SELECT a FROM t ORDER BY id FOR UPDATE",
+                "SHOW CREATE TABLE t; SHOW WARNINGS",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2; SHOW WARNINGS",
+                "SELECT FOUND_ROWS()",
+                "COMMIT",
+            ])),
+        ),
+        (
             "FOUND_ROWS() behind a block on a connection that stays",
             script(queries(&[
                 "SET insert_id = 70",
