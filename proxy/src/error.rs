@@ -139,6 +139,15 @@ impl SqlError {
         )
     }
 
+    /// 1105: a KILL that the server did not take, so that the statement runs on.
+    pub fn kill_failed(id: u64, cause: &dyn fmt::Display) -> Self {
+        Self::new(
+            1105,
+            "HY000",
+            format!("What session {id} runs could not be ended ({cause}); try again"),
+        )
+    }
+
     /// 3169: a routine took a user lock that the session did not keep its connection for.
     pub fn lost_lock() -> Self {
         Self::new(

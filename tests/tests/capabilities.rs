@@ -601,6 +601,18 @@ async fn expired_password(flavor: Flavor) {
     }
 }
 
+/// Clients that know only the older plugin go no further than a greeting with another one.
+#[tokio::test]
+async fn the_greeting_names_the_plugin_of_the_configuration() {
+    for plugin in ["mysql_native_password", "caching_sha2_password"] {
+        let overlay = format!("[listen]\nauth_plugin = \"{plugin}\"");
+        let rig = Rig::start(Flavor::Mariadb, &overlay).await;
+        let mut client = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
+        assert_eq!(client.greeting.auth_plugin, plugin);
+        log_in_as(&mut client, &rig).await;
+    }
+}
+
 isthmus_tests::on_both! {
     what_stands_between_columns_and_rows
     the_end_of_rows

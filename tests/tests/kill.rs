@@ -82,6 +82,34 @@ async fn a_killed_read_is_over(flavor: Flavor) {
     assert!(!runs_on(rig.lab.writer()).await);
 }
 
+/// Whoever kills what runs hears of it where the server does not let the proxy in.
+async fn a_kill_that_the_server_does_not_take_is_no_success(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let mut victim = rig.connect().await;
+    let mut killer = rig.connect().await;
+    let kill = format!("KILL QUERY {}", victim.id());
+    let long = "/* isthmus:writer */ SELECT SLEEP(300)";
+    let sleeping = tokio::spawn(async move { victim.query_drop(long).await });
+    until("the writer runs it", async || {
+        let running = rig.processes(rig.lab.writer()).await;
+        running
+            .iter()
+            .flatten()
+            .any(|sql| sql.contains("SLEEP(300)"))
+    })
+    .await;
+    let set_account = async |what| {
+        let alter = format!("ALTER USER {}@'%' ACCOUNT {what}", rig.user);
+        rig.lab.writer().execute(alter).await.unwrap();
+    };
+    set_account("LOCK").await;
+    assert_eq!(code(killer.query_drop(&kill).await), 1105);
+    set_account("UNLOCK").await;
+    killer.query_drop(&kill).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), sleeping).await;
+    let _ = ended.expect("it is over").unwrap();
+}
+
 /// A session that waits for a connection hears at once that it was killed.
 async fn who_waits_can_be_killed(flavor: Flavor) {
     let rig = Rig::start(
@@ -296,6 +324,7 @@ async fn ctrl_c_interrupts_a_statement(flavor: Flavor) {
 
 isthmus_tests::on_both! {
     a_killed_read_is_over
+    a_kill_that_the_server_does_not_take_is_no_success
     who_waits_can_be_killed
     who_waits_can_be_interrupted
     an_interrupted_read_shows_nothing_old

@@ -498,14 +498,10 @@ async fn what_waits_for_the_writer_follows_a_reload(flavor: Flavor, names: [&str
     let (mut session, mut watching) = (rig.connect().await, rig.connect().await);
     let id = session.id();
     lab.wait_caught_up().await.unwrap();
+    let mut last = rig.direct_writer().await;
     lab.writer().kill();
-    // Before it is gone, it would still take the write, and lose it.
-    until("the writer is gone", async || {
-        tokio::net::TcpStream::connect(lab.writer().address())
-            .await
-            .is_err()
-    })
-    .await;
+    // Before it is gone with all its connections, it would still take the write, and lose it.
+    until("the writer is gone", async || last.ping().await.is_err()).await;
     let writing = tokio::spawn(async move {
         session
             .query_drop("INSERT INTO t VALUES (1)")

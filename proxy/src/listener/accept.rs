@@ -12,7 +12,7 @@ use isthmus_protocol::error_packet::ErrPacket;
 use isthmus_protocol::packet;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::authentication::Authenticator;
+use super::authentication::{Authenticator, plugin};
 use super::handshake::{Conversation, FirstPacket, OFFERED, Refused, bad_handshake, compression};
 use super::proxy_protocol::{self, Parsed, Source};
 use super::refusals::RefusalLog;
@@ -130,7 +130,9 @@ impl Listener {
             nonce: nonce_from_random(random),
         };
         let (version, collation) = self.server_shown(config);
-        conversation.greet(handle.id, version, collation).await?;
+        let plugin = plugin(config.listen.auth_plugin);
+        let greeting = conversation.greet(handle.id, version, collation, plugin);
+        greeting.await?;
         let authenticator = self.authenticator(config, peer);
         let mut first = conversation.receive_login().await;
         if let (Ok(FirstPacket::TlsRequest), Some(tls)) = (&first, tls) {

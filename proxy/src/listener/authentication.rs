@@ -50,10 +50,16 @@ impl Authenticator<'_> {
         if self.config.listen.tls_required && !conversation.stream.is_tls() {
             return Ok(Err(SqlError::tls_required()));
         }
+        // A client that can name none knows the oldest one alone.
+        let names_plugin = login.capabilities.contains(Capabilities::PLUGIN_AUTH);
+        let plugin = match names_plugin {
+            true => login.auth_plugin,
+            false => Some(Plugin::MysqlNativePassword.name().into()),
+        };
         let claim = Claim {
             user: login.user,
             auth_response: login.auth_response,
-            plugin: login.auth_plugin,
+            plugin,
         };
         let user = match self.check(conversation, claim).await? {
             Ok(user) => user,
@@ -176,10 +182,7 @@ impl Authenticator<'_> {
 
     /// How this user proves its password; a user that does not exist does so as most.
     fn plugin(&self, known: Option<&User>) -> Plugin {
-        match known.map_or(self.config.listen.auth_plugin, |user| user.auth_plugin) {
-            AuthPlugin::CachingSha2Password => Plugin::CachingSha2Password,
-            AuthPlugin::MysqlNativePassword => Plugin::MysqlNativePassword,
-        }
+        plugin(known.map_or(self.config.listen.auth_plugin, |user| user.auth_plugin))
     }
 
     /// Lets the client prove that it knows the password.
@@ -256,4 +259,12 @@ async fn more_data(conversation: &mut Conversation, data: &[u8]) -> io::Result<(
     let mut payload = Vec::new();
     AuthMoreData { data }.encode(&mut payload);
     conversation.send(&payload).await
+}
+
+/// The plugin of the protocol that the configuration speaks of.
+pub(super) fn plugin(configured: AuthPlugin) -> Plugin {
+    match configured {
+        AuthPlugin::CachingSha2Password => Plugin::CachingSha2Password,
+        AuthPlugin::MysqlNativePassword => Plugin::MysqlNativePassword,
+    }
 }

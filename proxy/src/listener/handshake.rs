@@ -88,6 +88,7 @@ impl Conversation {
         connection_id: u32,
         server_version: String,
         collation: u16,
+        plugin: Plugin,
     ) -> io::Result<()> {
         let mut payload = Vec::new();
         Greeting {
@@ -98,7 +99,7 @@ impl Conversation {
             // Servers, too, send the lower byte alone.
             collation: collation.to_le_bytes()[0],
             status: Status::AUTOCOMMIT,
-            auth_plugin: Plugin::CachingSha2Password.name().into(),
+            auth_plugin: plugin.name().into(),
         }
         .encode(&mut payload);
         self.send(&payload).await

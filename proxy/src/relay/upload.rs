@@ -13,13 +13,15 @@ use crate::error::SqlError;
 /// numbers, which come in `client.sequence`, have to follow each other: where they do not, it is
 /// told so and has to go, and the server does not see the end of the file.
 ///
-/// The empty packet has four bytes and no fifth: only headers may be waited for.
+/// The empty packet has four bytes and no fifth: only headers may be waited for. One that goes on with a
+/// packet of the greatest length is no end.
 pub(super) async fn upload(
     client: &mut Client,
     backend: &mut Stream,
     mut sequence: u8,
     patience: Duration,
 ) -> Result<u8, RelayError> {
+    let mut is_continuation = false;
     loop {
         let header = next_header(client, backend, sequence, patience).await?;
         if !client.follows(header.sequence) {
@@ -31,9 +33,10 @@ pub(super) async fn upload(
         sequence = sequence.wrapping_add(1);
         client.sequence = client.sequence.wrapping_add(1);
         move_packet(client, backend, HEADER_LEN + length, patience).await?;
-        if length == 0 {
+        if length == 0 && !is_continuation {
             return Ok(sequence);
         }
+        is_continuation = header.is_continued();
     }
 }
 
@@ -68,7 +71,8 @@ async fn more(
         tokio::select! {
             biased;
             filled = client.stream.fill() => filled.map_err(RelayError::Client),
-            _ = backend.readable() => Err(late()),
+            // Whether it is readable may be told by mistake.
+            _ = backend.fill() => Err(late()),
         }
     };
     let filled = tokio::time::timeout(patience, filling).await;

@@ -138,8 +138,11 @@ impl Session {
                 is_still_meant,
             )
             .await;
-            if let Err(error) = ended {
-                tracing::debug!(session = id, %error, "the server did not end a statement");
+            // Where there is no such thread any more, nothing runs that could be ended.
+            if let Err(error) = ended
+                && !error.is_unknown_thread()
+            {
+                return Err(SqlError::kill_failed(id, &error));
             }
         } else {
             target.interrupt();

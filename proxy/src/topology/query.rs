@@ -30,6 +30,12 @@ impl QueryError {
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Driver(mysql_async::Error::Server(_)))
     }
+
+    /// Whether the server knows no connection of the number that was named.
+    pub fn is_unknown_thread(&self) -> bool {
+        const UNKNOWN_THREAD: u16 = 1094;
+        matches!(self, Self::Driver(mysql_async::Error::Server(error)) if error.code == UNKNOWN_THREAD)
+    }
 }
 
 /// How long a server may take to let the proxy in.

@@ -1,4 +1,4 @@
-//! LOAD DATA LOCAL INFILE whose packets do not follow each other.
+//! LOAD DATA LOCAL INFILE: packets that do not follow each other, or are as long as packets can be.
 
 use isthmus_lab::Flavor;
 use isthmus_tests::on_both;
@@ -7,6 +7,7 @@ use isthmus_tests::wire::{Client, USUAL, query_payload};
 
 on_both! {
     packets_out_of_order_end_an_upload
+    an_empty_packet_behind_a_full_one_is_not_the_end
 }
 
 /// Uploads three lines and the empty packet. Before the packet `skipped`, counted from 1, the count
@@ -50,5 +51,30 @@ async fn packets_out_of_order_end_an_upload(flavor: Flavor) {
             .await
             .unwrap()
             .expect_ok();
+    }
+}
+
+async fn an_empty_packet_behind_a_full_one_is_not_the_end(flavor: Flavor) {
+    const GREATEST: usize = 0xFF_FFFF;
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE loaded (length INT)"])
+        .await;
+    let load = "LOAD DATA LOCAL INFILE 'x' INTO TABLE loaded (@line) SET length = LENGTH(@line)";
+    let mut block = vec![b'x'; GREATEST];
+    block[GREATEST - 1] = b'\n';
+    for mut client in rig.wires(USUAL).await {
+        client.send(0, &query_payload(load)).await.unwrap();
+        let sequence = client.receive().await.unwrap().sequence;
+        // With the empty packet that belongs to it.
+        client.send(sequence + 1, &block).await.unwrap();
+        client.send(sequence + 3, b"last\n").await.unwrap();
+        client.send(sequence + 4, b"").await.unwrap();
+        assert_eq!(client.pass_over_answer().await.unwrap(), None);
+        let lengths =
+            "/* isthmus:writer */ SELECT GROUP_CONCAT(length ORDER BY length) FROM loaded";
+        let lengths = client.query(lengths).await.unwrap();
+        assert_eq!(lengths.value(), "4,16777214");
+        let delete = client.query("DELETE FROM loaded").await;
+        delete.unwrap().expect_ok();
     }
 }
