@@ -453,6 +453,11 @@ impl Session {
         {
             new |= Holds::UNNAMED_CHANGE;
         }
+        // `IS NULL` then asks for the row that this connection has inserted last.
+        let auto_is_null = || self.state.variables.get("sql_auto_is_null");
+        if makes_ids(plan) && auto_is_null().is_some_and(|value| matches!(&**value, b"ON" | b"1")) {
+            new |= Holds::ONE_SHOT;
+        }
         // Servers do not tell of what a SELECT … INTO assigns when it is executed.
         if reply.error.is_none() && plan.prepares_assignment() {
             new |= Holds::USER_VARIABLE;

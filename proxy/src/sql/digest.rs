@@ -462,10 +462,7 @@ impl NormalForm {
             First::Set => {
                 self.exact |= matches!(
                     lower,
-                    b"autocommit"
-                        | b"sql_auto_is_null"
-                        | b"transaction_read_only"
-                        | b"tx_read_only"
+                    b"autocommit" | b"transaction_read_only" | b"tx_read_only"
                 );
             }
             First::Show => self.exact |= lower == b"variables",

@@ -293,10 +293,6 @@ fn variable(words: &Words<'_>, summary: &mut Summary<'_>, name: &[u8], global: b
         b"transaction_read_only" | b"tx_read_only" if bare => {
             next(summary, constant(*words));
         }
-        // `IS NULL` asks for the row that the connection has inserted last.
-        b"sql_auto_is_null" if constant(*words) != Some(false) && !is_default(*words) => {
-            summary.holds |= Holds::ONE_SHOT;
-        }
         b"insert_id"
         | b"last_insert_id"
         | b"identity"
@@ -325,11 +321,6 @@ fn next(summary: &mut Summary<'_>, read_only: Option<bool>) {
         read_only,
         isolation: None,
     });
-}
-
-/// Whether DEFAULT stands behind the equals sign.
-fn is_default(mut words: Words<'_>) -> bool {
-    words.next().is_some() && words.next().is_some_and(|word| word.is("default"))
 }
 
 /// The truth value behind the equals sign, where it is a constant.
