@@ -12,9 +12,10 @@ use isthmus_tests::rig::{
     Blueprint, PASSWORD, PATIENCE, Rig, WHERE, code, dedicated, driver_options, http, make_user,
     until,
 };
-use isthmus_tests::wire::Client;
+use isthmus_tests::wire::{Client, closed};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, Row, TxOpts};
+use tokio::net::TcpStream;
 
 const BUSY: u32 = 64;
 const ON_WRITER: &str = "/* isthmus:writer */ ";
@@ -498,10 +499,14 @@ async fn what_waits_for_the_writer_follows_a_reload(flavor: Flavor, names: [&str
     let (mut session, mut watching) = (rig.connect().await, rig.connect().await);
     let id = session.id();
     lab.wait_caught_up().await.unwrap();
-    let mut last = rig.direct_writer().await;
+    let mut last = TcpStream::connect(rig.writer.address()).await.unwrap();
     lab.writer().kill();
-    // Before it is gone with all its connections, it would still take the write, and lose it.
-    until("the writer is gone", async || last.ping().await.is_err()).await;
+    // Before it is gone, with its connections, it would still take the write, and lose it.
+    until("the writer is gone", async || {
+        TcpStream::connect(lab.writer().address()).await.is_err()
+    })
+    .await;
+    closed(&mut last).await.unwrap();
     let writing = tokio::spawn(async move {
         session
             .query_drop("INSERT INTO t VALUES (1)")
