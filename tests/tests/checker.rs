@@ -82,13 +82,20 @@ async fn no_promise_is_broken_while_a_proxy_is_suspended() {
 
 #[tokio::test]
 async fn without_a_promise_the_search_finds_violations() {
-    let report = search(&Options {
-        time: Duration::from_secs(5),
-        off: true,
-        nemesis: false,
-        ..Options::default()
-    })
-    .await;
-    println!("{}", report.summary());
-    assert!(!report.violations.is_empty());
+    // Where replication is quick, few reads come early enough.
+    const SEARCHES: u32 = 10;
+    for _ in 0..SEARCHES {
+        let report = search(&Options {
+            time: Duration::from_secs(5),
+            off: true,
+            nemesis: false,
+            ..Options::default()
+        })
+        .await;
+        println!("{}", report.summary());
+        if !report.violations.is_empty() {
+            return;
+        }
+    }
+    panic!("no violation in {SEARCHES} searches");
 }
