@@ -23,7 +23,9 @@ use super::state::{
 };
 use super::user_variable::{self, UserVariables};
 use crate::admin::metrics::CloseReason;
-use crate::relay::{RelayError, Reply, ServerError, Stream, Tracking, swallow, swallow_after};
+use crate::relay::{
+    HoldBack, RelayError, Reply, ServerError, Stream, Tracking, swallow, swallow_after,
+};
 use crate::topology::{Server, is_carried};
 
 /// A connection to an endpoint, authenticated, with session tracking switched on.
@@ -324,7 +326,7 @@ impl Connection {
     /// Notes that a statement was refused when it was to be prepared.
     pub fn note_refused_statement(&mut self, error: Option<&ServerError>) {
         // Without room, the one before is the last still.
-        if error.is_none_or(|error| error.code != NO_ROOM) {
+        if error.is_none_or(|error| !HoldBack::NO_ROOM.holds(error)) {
             self.prepared.forget_order();
         }
         self.next_statement = self.next_statement.and_then(|id| id.checked_add(1));
@@ -611,9 +613,6 @@ fn number(text: &[u8]) -> Option<u64> {
 /// Asks for the collation of the connection, and by the description of a text for that of results.
 pub const COLLATIONS: &str =
     "SELECT CAST(@@SESSION.collation_connection AS BINARY),_utf8mb4'a' LIMIT 1";
-
-/// 1461: the server has as many prepared statements as it may.
-const NO_ROOM: u16 = 1461;
 
 /// Asks for the role, in the server's own character set.
 pub const CURRENT_ROLE: &str = "SELECT CAST(CURRENT_ROLE() AS BINARY)";

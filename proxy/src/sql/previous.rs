@@ -202,10 +202,13 @@ fn shows_rows_found(plan: &Plan, sql: &[u8]) -> bool {
 }
 
 fn has_query(sql: &[u8], dialect: Dialect) -> bool {
-    let lexer = Lexer::new(sql, dialect);
-    lexer
-        .clone()
-        .any(|token| is_one_of(lexer.text(token), &[b"select"]))
+    has_word(sql, dialect, &[b"select"])
+}
+
+fn has_word(sql: &[u8], dialect: Dialect, words: &[&[u8]]) -> bool {
+    let mut lexer = Lexer::new(sql, dialect);
+    let text = lexer;
+    lexer.any(|token| is_one_of(text.text(token), words))
 }
 
 /// How far into several statements FOUND_ROWS() is what it was before them: to the end of the first one
@@ -225,15 +228,12 @@ fn keeps_count(plan: &Plan, sql: &[u8], dialect: Dialect, is_mariadb: bool) -> b
         Begin, Commit, Delete, Insert, LoadData, ReleaseSavepoint, Replace, Rollback, RollbackTo,
         Savepoint, Set, SetTransaction, Update,
     };
-    let lexer = Lexer::new(sql, dialect);
-    let is_query = |word: &[u8]| match plan.kind {
-        LoadData => is_one_of(word, &[b"select"]),
-        _ => is_one_of(word, &[b"select", b"table"]),
-    };
+    let is_table_query = plan.kind != LoadData && has_word(sql, dialect, &[b"table"]);
     match plan.kind {
         Begin | Commit | Delete | Insert | LoadData | ReleaseSavepoint | Replace | Rollback
         | RollbackTo | Savepoint | Set | SetTransaction | Update => {
-            !lexer.clone().any(|token| is_query(lexer.text(token)))
+            !is_table_query
+                && !has_query(sql, dialect)
                 && Found::by(plan, sql, dialect, is_mariadb).is_none()
         }
         _ => false,
