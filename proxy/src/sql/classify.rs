@@ -123,6 +123,11 @@ fn refused(reason: &'static str) -> Plan {
 }
 
 impl Plan {
+    /// Whether no server may see it: it names a connection by the proxy's number, or is refused.
+    pub(super) fn is_for_proxy_alone(&self) -> bool {
+        self.kind == Kind::Kill || self.place == Place::Refused
+    }
+
     pub(super) fn new(kind: Kind, place: Place, reason: &'static str) -> Plan {
         Plan {
             digest: Digest(0),
@@ -727,6 +732,13 @@ fn prepared(first: &[u8], mut rest: Words<'_>, depth: u32) -> Plan {
         b"execute" if rest.accept("immediate") => {
             let inner = inner_plan(rest, depth);
             let mut plan = plan(Kind::Execute, None, inner.clone()).marking();
+            if inner
+                .as_ref()
+                .is_some_and(|inner| inner.is_for_proxy_alone())
+            {
+                plan.place = Place::Refused;
+                plan.reason = Cow::Borrowed(NOT_WITHIN);
+            }
             match inner {
                 Some(inner) => {
                     plan.holds = inner.holds;
@@ -750,6 +762,10 @@ fn prepared(first: &[u8], mut rest: Words<'_>, depth: u32) -> Plan {
         }
     }
 }
+
+/// Why a statement of the proxy's is not taken within another one.
+pub(super) const NOT_WITHIN: &str =
+    "Isthmus answers this statement itself, and takes it only where it stands alone";
 
 /// The plan of the statement in a string, where nothing but the string follows.
 fn inner_plan(mut rest: Words<'_>, depth: u32) -> Option<Arc<Plan>> {

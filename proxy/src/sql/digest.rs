@@ -104,6 +104,9 @@ struct NormalForm {
     exact: bool,
     /// Whether a literal was hashed as it stands.
     has_literals: bool,
+    /// A statement may change how those behind it are read, which what their literals are made of
+    /// decides then.
+    changes_reading: bool,
     with: bool,
 }
 
@@ -166,6 +169,7 @@ impl NormalForm {
             first: First::Other,
             exact: false,
             has_literals: false,
+            changes_reading: false,
             with: false,
         }
     }
@@ -187,7 +191,7 @@ impl NormalForm {
         self.previous = Previous::WantsOperand;
         self.words = 0;
         self.first = First::Other;
-        self.exact = false;
+        self.exact = self.changes_reading;
         self.with = false;
     }
 
@@ -227,7 +231,15 @@ impl NormalForm {
                 }
             }
             TokenKind::Parameter => self.literal(tag::PARAMETER),
-            TokenKind::Member => self.plain(tag::NAME, text, Previous::Other),
+            TokenKind::Member => {
+                let mut buffer = [0; keywords::LONGEST];
+                if self.first == First::Set
+                    && let Some(lower) = lowered(text, &mut buffer)
+                {
+                    self.exactness(lower);
+                }
+                self.plain(tag::NAME, text, Previous::Other);
+            }
             TokenKind::Quoted => self.plain(tag::QUOTED, text, Previous::Other),
             TokenKind::UserVariable => self.plain(tag::USER_VARIABLE, text, Previous::Other),
             TokenKind::System => self.plain(tag::SYSTEM, b"", Previous::WantsName),
@@ -300,7 +312,7 @@ impl NormalForm {
 
     fn comma(&mut self) {
         if self.first == First::Set {
-            self.exact = false;
+            self.exact = self.changes_reading;
         }
         match self.rows {
             Rows::Behind { last } => {
@@ -453,17 +465,26 @@ impl NormalForm {
             b"prepare" | b"execute" => First::Prepare,
             _ => First::Other,
         };
-        self.exact = self.first == First::Prepare;
+        self.exact = self.first == First::Prepare || self.changes_reading;
     }
 
     /// Notices the words whose literals decide where a statement goes.
     fn exactness(&mut self, lower: &[u8]) {
         match self.first {
             First::Set => {
-                self.exact |= matches!(
+                self.changes_reading |= matches!(
                     lower,
-                    b"autocommit" | b"transaction_read_only" | b"tx_read_only"
+                    b"names" | b"charset" | b"character" | b"character_set_client" | b"sql_mode"
                 );
+                self.exact |= self.changes_reading
+                    || matches!(
+                        lower,
+                        b"autocommit"
+                            | b"transaction_read_only"
+                            | b"tx_read_only"
+                            | b"variables"
+                            | b"immediate"
+                    );
             }
             First::Show => self.exact |= lower == b"variables",
             First::Prepare | First::Other => {}

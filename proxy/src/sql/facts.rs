@@ -210,6 +210,12 @@ impl Facts {
         let (Some(schema), Some(table)) = (behind.last(), words.peek()) else {
             return;
         };
+        // MariaDB's `s.NEXTVAL`.
+        let is_oracle = words.dialect().begin_opens_block;
+        if is_oracle && matches!(table.lower(), b"nextval" | b"currval") {
+            self.sequence = true;
+            self.forbid("it takes a value from a sequence");
+        }
         if schema.is_name()
             && table.is_name()
             && servers::speaks_of_one_server(schema.lower(), table.lower())
@@ -237,7 +243,9 @@ impl Facts {
         }
         let name = word.lower();
         if word.kind == TokenKind::Word {
-            if functions::is_keyword_before_parenthesis(name) {
+            if functions::is_keyword_before_parenthesis(name)
+                || (name == b"datetime" && precision_follows(*words))
+            {
                 return;
             }
             if functions::must_touch_parenthesis(name) && !words.touches_parenthesis() {
@@ -345,6 +353,13 @@ impl<'a> Behind<'a> {
                 && columns_follow(*words)
                     .is_some_and(|mut rest| rest.accept("as") && rest.accept_kind(TokenKind::Open)))
     }
+}
+
+/// `(6)`, behind the name of a type that may be that of a function.
+fn precision_follows(mut words: Words<'_>) -> bool {
+    words.accept_kind(TokenKind::Open)
+        && words.accept_kind(TokenKind::Number)
+        && words.accept_kind(TokenKind::Close)
 }
 
 /// Passes a list of names in parentheses.

@@ -663,16 +663,25 @@ impl Iterator for Lexer<'_> {
 }
 
 /// The content of a quoted name or a string, without its quotes and with doubled quotes halved.
-/// Escapes with a backslash are resolved where the dialect has them and the quote is a string's.
-pub(super) fn unquote(text: &[u8], escapes: bool) -> Vec<u8> {
+/// Escapes with a backslash are resolved where `escapes` says so. Bytes that look like one or like
+/// a quote may be a part of a character.
+pub(super) fn unquote(text: &[u8], charset: Charset, escapes: bool) -> Vec<u8> {
     let Some((&quote, rest)) = text.split_first() else {
         return Vec::new();
     };
     let content = rest.strip_suffix(&[quote]).unwrap_or(rest);
     let mut out = Vec::with_capacity(content.len());
-    let mut bytes = content.iter().copied();
-    while let Some(byte) = bytes.next() {
+    let mut bytes = content.iter();
+    while let Some(&byte) = bytes.next() {
         match byte {
+            0x80.. => {
+                out.push(byte);
+                let at = content.len() - bytes.len() - 1;
+                let rest = content.get(at..).unwrap_or_default();
+                for _ in 1..charset.character_length(rest) {
+                    out.extend(bytes.next());
+                }
+            }
             b'\\' if escapes => match bytes.next() {
                 Some(b'n') => out.push(b'\n'),
                 Some(b't') => out.push(b'\t'),
@@ -680,8 +689,8 @@ pub(super) fn unquote(text: &[u8], escapes: bool) -> Vec<u8> {
                 Some(b'0') => out.push(0),
                 Some(b'b') => out.push(8),
                 Some(b'Z') => out.push(26),
-                Some(wild @ (b'%' | b'_')) => out.extend([b'\\', wild]),
-                Some(other) => out.push(other),
+                Some(&wild @ (b'%' | b'_')) => out.extend([b'\\', wild]),
+                Some(&other) => out.push(other),
                 None => {}
             },
             byte if byte == quote => {

@@ -97,6 +97,12 @@ impl Plan {
             || self.parts.iter().any(|part| part.prepares_assignment())
     }
 
+    /// Whether it may read tables, as far as its text tells.
+    pub fn may_read_tables(&self) -> bool {
+        let has_none = self.tables.as_ref().is_some_and(Vec::is_empty);
+        self.place != Place::Session && !has_none
+    }
+
     /// Whether it asks about the conditions of the statement before and leaves them.
     pub fn is_diagnostic(&self) -> bool {
         self.needs.contains(Needs::DIAGNOSTICS)

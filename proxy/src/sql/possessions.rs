@@ -327,7 +327,7 @@ impl<'a> Reader<'a> {
         let text = self.lexer.text(*token);
         match token.kind {
             TokenKind::Word | TokenKind::Member => Some((text.to_vec(), at + 1)),
-            TokenKind::Quoted => Some((unquote(text, false), at + 1)),
+            TokenKind::Quoted => Some((unquote(text, self.dialect.charset, false), at + 1)),
             _ => None,
         }
     }
@@ -344,8 +344,13 @@ impl<'a> Reader<'a> {
         let token = self.tokens.get(at)?;
         let text = self.lexer.text(*token);
         let is_plain = matches!(text.first(), Some(b'\'' | b'"'));
-        (token.kind == TokenKind::Text && is_plain)
-            .then(|| unquote(text, !self.dialect.no_backslash_escapes))
+        (token.kind == TokenKind::Text && is_plain).then(|| {
+            unquote(
+                text,
+                self.dialect.charset,
+                !self.dialect.no_backslash_escapes,
+            )
+        })
     }
 
     fn is_any(&self, at: usize, words: &[&str]) -> bool {

@@ -4,15 +4,15 @@
 
 use std::borrow::Cow;
 
-use super::classify::classify;
+use super::classify::{NOT_WITHIN, classify};
 use super::dialect::Dialect;
-use super::lexer::{Marker, Reading};
+use super::lexer::{Lexer, Marker, Reading, Token, TokenKind};
 use super::plan::{Holds, Kind, Place, Plan, TransactionEffect};
 
 /// The plan of one statement in all its readings.
 pub(super) fn plan(sql: &[u8], dialect: Dialect, depth: u32) -> Plan {
     let mut plan = classify(sql, dialect, Reading::default(), depth);
-    let Some(markers) = markers(sql) else {
+    let Some(markers) = markers(sql, dialect) else {
         plan.place = Place::Writer;
         plan.marks = true;
         plan.is_certain = false;
@@ -44,9 +44,15 @@ fn unclear_assignments(plan: &Plan) -> Holds {
     }
 }
 
-/// The different markers in a text, wherever they stand, or `None` if there are too many.
-fn markers(sql: &[u8]) -> Option<Vec<Marker>> {
+/// The different markers in a text, or `None` if there are too many: wherever they stand, as a
+/// reading that skips one may find others where the next one sees a string. Without an executable
+/// comment there is nothing to skip.
+fn markers(sql: &[u8], dialect: Dialect) -> Option<Vec<Marker>> {
     let mut markers = Vec::new();
+    let is_executable = |token: Token| token.kind == TokenKind::ExecutableStart;
+    if !has_marker(sql) || !Lexer::new(sql, dialect).any(is_executable) {
+        return Some(markers);
+    }
     let mut rest = sql;
     while let Some(start) = rest
         .windows(3)
@@ -71,6 +77,10 @@ fn markers(sql: &[u8]) -> Option<Vec<Marker>> {
     Some(markers)
 }
 
+fn has_marker(sql: &[u8]) -> bool {
+    sql.windows(3).any(|part| part == b"/*!" || part == b"/*M")
+}
+
 /// Takes what another reading says into the plan.
 fn merge(plan: &mut Plan, other: Plan) {
     let differs = plan.place != other.place
@@ -80,7 +90,10 @@ fn merge(plan: &mut Plan, other: Plan) {
     let harmless = other.kind == Kind::Empty
         && matches!(plan.place, Place::Reader | Place::Writer | Place::Session);
     plan.is_certain &= other.is_certain && !differs;
-    if differs && !harmless {
+    if plan.is_for_proxy_alone() || other.is_for_proxy_alone() {
+        plan.place = Place::Refused;
+        plan.reason = Cow::Borrowed(NOT_WITHIN);
+    } else if differs && !harmless {
         plan.place = Place::Writer;
         plan.reason =
             Cow::Borrowed("servers of different versions read its executable comments differently");

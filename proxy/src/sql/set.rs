@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::classify::{DEEPEST, characteristics, statement};
+use super::classify::{DEEPEST, NOT_WITHIN, characteristics, statement};
 use super::facts::{Facts, Scope};
 use super::lexer::TokenKind;
 use super::plan::{Holds, Kind, Needs, Place, Plan, TransactionEffect};
@@ -101,7 +101,11 @@ fn for_statement(mut rest: Words<'_>, depth: u32) -> Plan {
                 let mut plan = statement(rest, depth + 1);
                 plan.needs |= Needs::READ_BACK;
                 let changes_session = matches!(plan.place, Place::Session | Place::Proxy);
-                if changes_session || (plan.place == Place::Reader && facts.writer.is_some()) {
+                if plan.is_for_proxy_alone() {
+                    plan.place = Place::Refused;
+                    plan.reason = Cow::Borrowed(NOT_WITHIN);
+                } else if changes_session || (plan.place == Place::Reader && facts.writer.is_some())
+                {
                     plan.place = Place::Writer;
                     plan.reason = Cow::Borrowed("it sets variables for a statement of its own");
                 }
@@ -136,7 +140,9 @@ fn assignments(rest: Words<'_>) -> Plan {
     for word in summary.user_variables.drain(..) {
         facts.assigns(&word);
     }
-    let assigns = !facts.user_variables.is_empty() || facts.holds.contains(Holds::USER_VARIABLE);
+    let assigns = !facts.user_variables.is_empty()
+        || facts.holds.contains(Holds::USER_VARIABLE)
+        || facts.needs.contains(Needs::LAST_INSERT_ID);
     let (place, reason) = if summary.misread {
         (Place::Writer, "the proxy does not know this SET")
     } else if summary.server {

@@ -105,10 +105,13 @@ fn schema(all: Words<'_>) -> Plan {
 fn variables(all: Words<'_>) -> Plan {
     let patterns = patterns(all);
     let facts = Facts::gather(all, Scope::Other);
-    let tells_servers_apart = patterns.iter().any(|pattern| match pattern {
-        Some(pattern) => servers::pattern_tells_servers_apart(pattern),
-        None => true,
-    });
+    // By a parameter, say.
+    let is_unclear = patterns.is_empty() && all.clone().any(|word| word.is_any(&["where", "like"]));
+    let tells_servers_apart = is_unclear
+        || patterns.iter().any(|pattern| match pattern {
+            Some(pattern) => servers::pattern_tells_servers_apart(pattern),
+            None => true,
+        });
     let mut plan = if tells_servers_apart {
         Plan::new(
             Kind::Show,

@@ -125,6 +125,7 @@ const ROWS: &[(&str, &[&str])] = &[
             "SHOW PRIVILEGES",
             "SHOW COLLATION",
             "SET STATEMENT max_statement_time = 1 FOR SELECT 1",
+            "SELECT CAST(a AS DATETIME(6)), CONVERT(b, DATETIME(3)) FROM t",
             "SELECT * FROM mysql.user",
             "PREPARE s FROM 'SELECT 1'",
             "SELECT 1",
@@ -575,6 +576,12 @@ fn executable_comments_are_sql() {
             "writer",
         ),
         ("/*!50000 BEGIN */", "writer"),
+        ("/*!50000 KILL 17 */", "refused"),
+        ("/*!50000 SHUTDOWN */", "refused"),
+        (
+            "SELECT '/*!1 */ /*!40101 */ /*!40103 */ /*!40014 */ /*!40111 */ /*!40000 */'",
+            "reader",
+        ),
     ];
     for (sql, route) in rows {
         assert_eq!(routes(sql), [route], "{sql}");
@@ -916,6 +923,8 @@ fn dialects_change_what_is_read() {
         ("", "latin1", b"SELECT '\xbf\\' FOR UPDATE -- '", "reader"),
         ("", "gbk", b"SELECT '\xbf\\'", "reader"),
         ("", "gbk", b"SELECT `\x81\x60` FROM t", "reader"),
+        ("ORACLE", "utf8mb4", b"SELECT s.NEXTVAL FROM DUAL", "writer"),
+        ("", "utf8mb4", b"SELECT s.nextval FROM s", "reader"),
         ("", "latin1", b"SELECT 1 FOR\xa0UPDATE", "writer"),
         (
             "",
@@ -933,6 +942,9 @@ fn dialects_change_what_is_read() {
             String::from_utf8_lossy(sql)
         );
     }
+    let within = b"EXECUTE IMMEDIATE 'SELECT `\x95\\`, GET_LOCK(\"a\", 1) FROM `\x95\\`'";
+    let found = explained(within, dialect("", "cp932"));
+    assert_eq!(found[0].holds, ["user_lock"]);
 }
 
 #[test]
@@ -1096,6 +1108,15 @@ fn several_statements_only_where_the_client_may() {
         assert_eq!(several(sql).plan.place, Place::Refused, "{sql}");
     }
     assert_ne!(several("KILL 5; SELECT 1").plan.place, Place::Refused);
+    // What the literals are made of tells what else there is.
+    let plain = several("SET sql_mode = 'NO_BACKSLASH_ESCAPES'; SELECT 'a'").plan;
+    assert_eq!(plain.place, Place::Reader);
+    let hidden = "SET sql_mode = 'NO_BACKSLASH_ESCAPES'; SELECT 'a\\'; CREATE TEMPORARY TABLE x (i INT); -- '";
+    assert_eq!(several(hidden).plan.place, Place::Writer);
+    let plain = "SET NAMES 'utf8mb4'; SELECT 'при'";
+    assert_eq!(several(plain).plan.holds, Holds::empty());
+    let hidden = "SET NAMES 'gbk'; SELECT 'при'";
+    assert_eq!(several(hidden).plan.holds, Holds::UNNAMED_CHANGE);
     let writes = several("SET autocommit = 0; SELECT 1").plan;
     assert_eq!(writes.place, Place::Writer);
 }

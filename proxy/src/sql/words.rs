@@ -1,7 +1,7 @@
 //! A statement's tokens as the classifier wants them: hints and the edges of executable comments
 //! left out, words in lower case, a look ahead.
 
-use super::dialect::Dialect;
+use super::dialect::{Charset, Dialect};
 use super::lexer::{Lexer, Reading, Token, TokenKind, unquote};
 
 /// The tokens of one statement from some point on. Copying it is how to look ahead.
@@ -20,6 +20,7 @@ pub(super) struct Word<'a> {
     pub(super) text: &'a [u8],
     pub(super) start: usize,
     pub(super) end: usize,
+    charset: Charset,
     lower: [u8; Word::LONGEST],
     length: usize,
 }
@@ -104,7 +105,8 @@ impl<'a> Words<'a> {
     /// The value of a string.
     pub(super) fn string(&self, word: &Word<'_>) -> Option<Vec<u8>> {
         let plain = word.kind == TokenKind::Text && matches!(word.text, [b'\'' | b'"', ..]);
-        plain.then(|| unquote(word.text, !self.dialect.no_backslash_escapes))
+        let escapes = !self.dialect.no_backslash_escapes;
+        plain.then(|| unquote(word.text, word.charset, escapes))
     }
 }
 
@@ -117,7 +119,10 @@ impl<'a> Iterator for Words<'a> {
             match token.kind {
                 TokenKind::Hint | TokenKind::ExecutableStart | TokenKind::ExecutableEnd => {}
                 TokenKind::Semicolon if token.end == self.end => return None,
-                _ => return Some(Word::new(token, self.lexer.text(token))),
+                _ => {
+                    let text = self.lexer.text(token);
+                    return Some(Word::new(token, text, self.dialect.charset));
+                }
             }
         }
     }
@@ -127,12 +132,13 @@ impl<'a> Word<'a> {
     /// Longer words are no keywords, functions or variables that anyone asks for.
     const LONGEST: usize = 64;
 
-    fn new(token: Token, text: &'a [u8]) -> Word<'a> {
+    fn new(token: Token, text: &'a [u8], charset: Charset) -> Word<'a> {
         let mut word = Word {
             kind: token.kind,
             text,
             start: token.start,
             end: token.end,
+            charset,
             lower: [0; Word::LONGEST],
             length: 0,
         };
@@ -185,7 +191,7 @@ impl<'a> Word<'a> {
     pub(super) fn user_variable(&self) -> Option<String> {
         let text = self.text.strip_prefix(b"@")?;
         let name = match text.first()? {
-            b'`' | b'\'' | b'"' => unquote(text, false),
+            b'`' | b'\'' | b'"' => unquote(text, self.charset, false),
             _ => text.to_vec(),
         };
         let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'\\';
@@ -199,7 +205,7 @@ impl<'a> Word<'a> {
     /// The name as it is written, without quotes.
     pub(super) fn name(&self) -> String {
         let name = match self.kind {
-            TokenKind::Quoted => unquote(self.text, false),
+            TokenKind::Quoted => unquote(self.text, self.charset, false),
             _ => self.text.to_vec(),
         };
         String::from_utf8_lossy(&name).into_owned()
