@@ -40,6 +40,15 @@ impl SqlError {
         )
     }
 
+    /// 1251: the client does not know how its user proves the password.
+    pub fn client_too_old() -> Self {
+        Self::new(
+            1251,
+            "08004",
+            "Client does not support authentication protocol requested by server; consider upgrading MySQL client",
+        )
+    }
+
     /// 1040: the limit of client connections is reached.
     pub fn too_many_connections(limit: usize) -> Self {
         Self::new(

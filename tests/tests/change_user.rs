@@ -247,4 +247,73 @@ async fn as_on_a_direct_connection(flavor: Flavor) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-isthmus_tests::on_both! { as_on_a_direct_connection }
+/// What COM_SET_OPTION has set is left as it is.
+async fn the_option_stays(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let same = ChangeUser {
+        user: rig.user.as_bytes().to_vec(),
+        auth_response: Vec::new(),
+        database: None,
+        collation: 45,
+        auth_plugin: None,
+        attributes: Vec::new(),
+    };
+    for address in [rig.lab.writer().address(), rig.proxy.address()] {
+        for (option, code) in [(0, 0), (1, 1064)] {
+            let mut client = Client::connect(address).await.unwrap().unwrap();
+            client
+                .capabilities
+                .set(Capabilities::MULTI_STATEMENTS, option != 0);
+            let login = client.authenticate(&rig.user, PASSWORD, Some(&rig.schema));
+            login.await.unwrap().unwrap();
+            client.command(&[0x1B, option, 0]).await.unwrap();
+            client.change_user(&same, PASSWORD).await.unwrap().unwrap();
+            let script = client.query("DO 1; DO 2").await.unwrap();
+            let refused = match script {
+                Answer::Err(refusal) => refusal.code,
+                _ => 0,
+            };
+            assert_eq!(refused, code, "{option} at {address}");
+        }
+    }
+}
+
+/// A client that knows no plugins cannot be asked by one.
+async fn without_plugins(flavor: Flavor) {
+    let overlay = "[listen]\nauth_plugin = \"mysql_native_password\"";
+    let rig = Rig::start(flavor, overlay).await;
+    let other = make_user(&rig.lab).await;
+    let blueprint = rig.blueprint.clone().with_user(&other).with_user_setting(
+        &other,
+        "auth_plugin",
+        "caching_sha2_password",
+    );
+    assert_eq!(rig.reload(&blueprint).await.0, 200);
+    for (user, code) in [(&rig.user, None), (&other, Some(1251))] {
+        let mut client = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
+        client.capabilities.remove(Capabilities::PLUGIN_AUTH);
+        let login = client.authenticate(&rig.user, PASSWORD, Some(&rig.schema));
+        login.await.unwrap().unwrap();
+        let native = Plugin::MysqlNativePassword;
+        let change = ChangeUser {
+            user: user.as_bytes().to_vec(),
+            auth_response: native.response(PASSWORD.as_bytes(), &client.greeting.nonce),
+            database: None,
+            collation: 45,
+            auth_plugin: None,
+            attributes: Vec::new(),
+        };
+        let changed = client.change_user(&change, PASSWORD).await.unwrap();
+        assert_eq!(changed.err().map(|refusal| refusal.code), code);
+        let mut login = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
+        login.capabilities.remove(Capabilities::PLUGIN_AUTH);
+        let refused = login.authenticate(user, PASSWORD, None).await.unwrap();
+        assert_eq!(refused.err().map(|refusal| refusal.code), code);
+    }
+}
+
+isthmus_tests::on_both! {
+    as_on_a_direct_connection
+    the_option_stays
+    without_plugins
+}

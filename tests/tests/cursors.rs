@@ -367,7 +367,38 @@ async fn rows_come_with_the_flags_of_the_session(flavor: Flavor) {
     assert_eq!(seen[1], seen[0]);
 }
 
+/// What follows a read-only transaction is for the writer, also where there are many cursors already.
+async fn one_cursor_more_leaves_writes_to_the_writer(flavor: Flavor) {
+    let rig = started(flavor, 8).await;
+    for end in ["COMMIT", "START TRANSACTION READ WRITE"] {
+        let mut client = rig.wire().await;
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            if number == 4 {
+                let begin = "START TRANSACTION READ ONLY";
+                client.query(begin).await.unwrap().expect_ok();
+            }
+            let id = client.prepare(READ).await;
+            open(&mut client, id).await.expect_ok();
+            ids.push(id);
+        }
+        for statement in [
+            end,
+            "INSERT INTO t VALUES (9)",
+            "DELETE FROM t WHERE n = 9",
+            "COMMIT",
+        ] {
+            client.query(statement).await.unwrap().expect_ok();
+        }
+        for id in ids {
+            assert_eq!(fetch(&mut client, id, 9).await.unwrap().len(), 5, "{end}");
+        }
+        assert_eq!(holds(&mut client).await, [""; 0]);
+    }
+}
+
 isthmus_tests::on_both! {
+    one_cursor_more_leaves_writes_to_the_writer
     a_cursor_is_not_closed_to_make_room
     cursors_outlive_a_transaction_together
     rows_come_with_the_flags_of_the_session

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use isthmus_lab::{Flavor, Options};
@@ -175,6 +177,40 @@ async fn who_waits_can_be_interrupted(flavor: Flavor) {
     rig.lab.writer().resume().unwrap();
 }
 
+/// A KILL QUERY that arrives after its statement has ended is not for whoever has the connection next.
+async fn a_late_kill_hits_nobody_else(flavor: Flavor) {
+    let rig = Rig::start(flavor, "[pool]\nmax_connections = 1").await;
+    let (mut victim, mut bystander) = (rig.connect().await, rig.connect().await);
+    let mut killer = rig.connect().await;
+    let kill = format!("KILL QUERY {}", victim.id());
+    let is_over = Arc::new(AtomicBool::new(false));
+    // Whoever is interrupted while it sleeps gets a 1 for it, or an error.
+    let sleep = "/* isthmus:writer */ SELECT SLEEP(0.002)";
+    let ends = is_over.clone();
+    let sleeping = tokio::spawn(async move {
+        while !ends.load(Ordering::Relaxed) {
+            // The KILL is for this one.
+            let _ = victim.query_drop(sleep).await;
+        }
+    });
+    let ends = is_over.clone();
+    let unharmed = tokio::spawn(async move {
+        let mut unharmed = 0;
+        while !ends.load(Ordering::Relaxed) {
+            let slept: Option<i32> = bystander.query_first(sleep).await.unwrap();
+            assert_eq!(slept, Some(0), "after {unharmed}");
+            unharmed += 1;
+        }
+        unharmed
+    });
+    for _ in 0..500 {
+        killer.query_drop(&kill).await.unwrap();
+    }
+    is_over.store(true, Ordering::Relaxed);
+    sleeping.await.unwrap();
+    assert!(unharmed.await.unwrap() > 50);
+}
+
 /// Who would rather see an old state than none has not asked for one by that.
 async fn an_interrupted_read_shows_nothing_old(flavor: Flavor) {
     let lab = dedicated(Options {
@@ -328,6 +364,7 @@ isthmus_tests::on_both! {
     who_waits_can_be_killed
     who_waits_can_be_interrupted
     an_interrupted_read_shows_nothing_old
+    a_late_kill_hits_nobody_else
     ctrl_c_interrupts_a_statement
     what_may_not_be_killed_is_not
     what_stands_behind_a_kill_runs

@@ -15,6 +15,7 @@ use isthmus_tests::wire::{Answer, Client, query_payload};
 use tokio::task::JoinSet;
 
 const ON_WRITER: &str = "/* isthmus:writer */ ";
+const ON_READER: &str = "/* isthmus:reader */ ";
 
 /// How many sessions leave something behind at the same time, and how often.
 const OWNERS: usize = 8;
@@ -428,6 +429,28 @@ async fn a_reset_leaves_the_schema_what_it_is(flavor: Flavor) {
     say(&mut other, &[&enter]).await;
     let charset = format!("{ON_WRITER}SELECT @@character_set_database");
     assert_eq!(other.query(&charset).await.unwrap().value(), "cp1251");
+}
+
+/// A view may call what sets a variable: the server tells of it, and no other session sees it.
+#[tokio::test]
+async fn what_a_view_sets_stays_with_its_session() {
+    let rig = Rig::start(Flavor::Mysql, "[pool]\nmax_connections = 1").await;
+    let schema = &rig.schema;
+    let function = format!(
+        "CREATE FUNCTION {schema}.left_behind() RETURNS INT DETERMINISTIC NO SQL BEGIN SET @left = 42; RETURN 1; END"
+    );
+    rig.lab.writer().execute(function).await.unwrap();
+    rig.prepare_data(&["CREATE VIEW v AS SELECT left_behind() AS one"])
+        .await;
+    for hint in [ON_WRITER, ON_READER] {
+        let mut client = rig.wire().await;
+        let read = format!("{hint}SELECT one FROM v");
+        assert_eq!(client.query(&read).await.unwrap().value(), "1");
+        client.say_goodbye().await;
+        let mut other = rig.wire().await;
+        let left = format!("{hint}SELECT COALESCE(@left, 'nothing')");
+        assert_eq!(other.query(&left).await.unwrap().value(), "nothing");
+    }
 }
 
 isthmus_tests::on_both! {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use isthmus_lab::{Flavor, Lab, Options};
 use isthmus_protocol::command::Command;
 use isthmus_tests::rig::{PASSWORD, Rig, dedicated};
-use isthmus_tests::wire::{Answer, Client, Refusal};
+use isthmus_tests::wire::{Answer, Client, Refusal, USUAL};
 
 const ON_WRITER: &str = "/* isthmus:writer */ ";
 const ON_READER: &str = "/* isthmus:reader */ ";
@@ -88,6 +88,40 @@ async fn set_administrator(rig: &Rig, is_one: bool) {
     };
     rig.lab.writer().execute(statement).await.unwrap();
     rig.lab.wait_caught_up().await.unwrap();
+}
+
+/// On servers that begin sessions without autocommit.
+async fn sessions_begin_with_the_servers_autocommit(flavor: Flavor) {
+    let options = Options {
+        flavor,
+        arguments: vec!["--autocommit=0".into()],
+        ..Options::default()
+    };
+    let rig = Rig::start_on(dedicated(options).await, "").await;
+    rig.prepare_data(&[
+        "CREATE TABLE t (a INT)",
+        "INSERT INTO t VALUES (1)",
+        "COMMIT",
+    ])
+    .await;
+    let read = "SELECT a, @@autocommit FROM t";
+    for is_reset in [false, true] {
+        for mut client in rig.wires(USUAL).await {
+            if is_reset {
+                let reset = client.command(&[Command::ResetConnection as u8]).await;
+                reset.unwrap().expect_ok();
+            }
+            let Answer::Rows(rows) = client.query(read).await.unwrap() else {
+                panic!("no rows");
+            };
+            assert_eq!(rows[0][1].as_deref(), Some("0"));
+            let write = "UPDATE t SET a = a + 1";
+            client.query(write).await.unwrap().expect_ok();
+            client.query("ROLLBACK").await.unwrap().expect_ok();
+            assert_eq!(client.query(read).await.unwrap().value(), "1");
+            client.query("ROLLBACK").await.unwrap().expect_ok();
+        }
+    }
 }
 
 async fn sessions_begin_with_init_connect(flavor: Flavor) {
@@ -243,6 +277,7 @@ async fn sessions_begin_with_init(flavor: Flavor) {
 }
 
 isthmus_tests::on_both! {
+    sessions_begin_with_the_servers_autocommit
     sessions_begin_with_init_connect
     sessions_begin_with_init
     sessions_begin_without_autocommit

@@ -182,6 +182,34 @@ async fn there_is_room_for_few(flavor: Flavor) {
     }
 }
 
+/// What connections have that nobody uses makes room on others.
+async fn room_is_made_elsewhere(flavor: Flavor) {
+    let arguments = vec!["--max-prepared-stmt-count=3".into()];
+    let options = Options {
+        flavor,
+        arguments,
+        ..Options::default()
+    };
+    let rig = Rig::start_on(dedicated(options).await, "[pool]\nmax_connections = 2").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let (mut client, mut other) = (rig.wire().await, rig.wire().await);
+    client.query("BEGIN").await.unwrap().expect_ok();
+    let insert = "INSERT INTO t VALUES (1)";
+    client.query(insert).await.unwrap().expect_ok();
+    for number in 0..3 {
+        let id = other
+            .prepare(&format!("/* isthmus:writer */ SELECT {number}"))
+            .await;
+        assert_eq!(refusal(&mut other, id, &[]).await, None);
+    }
+    // On a connection without statements.
+    let id = client.prepare(insert).await;
+    assert_eq!(refusal(&mut client, id, &[]).await, None);
+    client.query("COMMIT").await.unwrap().expect_ok();
+    let count = "/* isthmus:writer */ SELECT COUNT(*) FROM t";
+    assert_eq!(client.query(count).await.unwrap().value(), "2");
+}
+
 /// A statement that there is no room for does not run another session's in its place.
 async fn there_is_room_for_one(flavor: Flavor) {
     let arguments = vec!["--max-prepared-stmt-count=1".into()];
@@ -366,6 +394,27 @@ async fn a_long_execution_of_what_is_gone(flavor: Flavor) {
     assert_eq!(client.query("SELECT 1").await.unwrap().value(), "1");
 }
 
+/// A client of MariaDB's executes what it has prepared in the same write. What the proxy has not let
+/// it prepare is not the statement before.
+#[tokio::test]
+async fn what_is_refused_is_not_the_one_before() {
+    let rig = Rig::start(Flavor::Mariadb, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    for text in ["SHUTDOWN", "SHOW ISTHMUS NONSENSE", "SELECT @isthmus_token"] {
+        let mut client = rig.wire().await;
+        let insert = client.prepare("INSERT INTO t VALUES (1)").await;
+        assert_eq!(refusal(&mut client, insert, &[]).await, None);
+        let payload = [&[Command::StmtPrepare as u8], text.as_bytes()].concat();
+        let refused = client.command(&payload).await.unwrap();
+        assert!(matches!(refused, Answer::Err(_)), "{text}: {refused:?}");
+        let refused = refusal(&mut client, u32::MAX, &[]).await.unwrap();
+        assert_eq!(refused.code, 1243, "{text}");
+    }
+    let mut direct = rig.direct_writer().await;
+    let count: Option<u64> = direct.query_first("SELECT COUNT(*) FROM t").await.unwrap();
+    assert_eq!(count, Some(3));
+}
+
 /// Clients may not guess them, but some tests do. Those of MariaDB have gaps.
 #[tokio::test]
 async fn numbers_are_those_of_mysql() {
@@ -390,6 +439,7 @@ isthmus_tests::on_both! {
     parameters_in_many_pieces
     a_server_that_takes_less
     there_is_room_for_few
+    room_is_made_elsewhere
     there_is_room_for_one
     a_statement_that_is_gone
     a_statement_that_changes_too_often

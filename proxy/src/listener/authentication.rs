@@ -28,11 +28,16 @@ pub(super) struct Authenticator<'a> {
     pub(super) refusals: &'a RefusalLog,
 }
 
+/// What clients know that can name no plugin.
+const OLDEST: Plugin = Plugin::MysqlNativePassword;
+
 /// What a client claims.
 struct Claim {
     user: Vec<u8>,
     auth_response: Vec<u8>,
     plugin: Option<String>,
+    /// Whether it can be asked by another plugin.
+    takes_switch: bool,
 }
 
 impl Authenticator<'_> {
@@ -50,16 +55,15 @@ impl Authenticator<'_> {
         if self.config.listen.tls_required && !conversation.stream.is_tls() {
             return Ok(Err(SqlError::tls_required()));
         }
-        // A client that can name none knows the oldest one alone.
         let names_plugin = login.capabilities.contains(Capabilities::PLUGIN_AUTH);
-        let plugin = match names_plugin {
-            true => login.auth_plugin,
-            false => Some(Plugin::MysqlNativePassword.name().into()),
-        };
         let claim = Claim {
             user: login.user,
             auth_response: login.auth_response,
-            plugin,
+            plugin: match names_plugin {
+                true => login.auth_plugin,
+                false => Some(OLDEST.name().into()),
+            },
+            takes_switch: names_plugin,
         };
         let user = match self.check(conversation, claim).await? {
             Ok(user) => user,
@@ -103,11 +107,13 @@ impl Authenticator<'_> {
             aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other)?;
             conversation.nonce = auth::nonce_from_random(random);
         }
-        // Servers ask anew whatever came with the command, which an empty plugin has done.
+        // Servers ask anew whatever came with the command, where the client can be asked.
+        let takes_switch = capabilities.contains(Capabilities::PLUGIN_AUTH);
         let claim = Claim {
             user: change.user.clone(),
-            auth_response: Vec::new(),
-            plugin: None,
+            auth_response: change.auth_response,
+            plugin: (!takes_switch).then(|| OLDEST.name().into()),
+            takes_switch,
         };
         match self.check(&mut conversation, claim).await? {
             Ok(user) => {
@@ -195,6 +201,8 @@ impl Authenticator<'_> {
     ) -> Result<Proof, Refused> {
         let response = if claim.plugin.as_deref() == Some(plugin.name()) {
             claim.auth_response.clone()
+        } else if !claim.takes_switch {
+            return Err(Refused::Told(SqlError::client_too_old()));
         } else {
             let mut payload = Vec::new();
             AuthSwitch::with_nonce(plugin.name(), &conversation.nonce).encode(&mut payload);

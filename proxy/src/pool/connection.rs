@@ -133,6 +133,8 @@ impl Connection {
             Some(CloseReason::WaitTimeout)
         } else if self.renewals != self.origin.endpoint.renewals() {
             Some(CloseReason::Outdated)
+        } else if self.origin.family.kills.concern(self.thread_id) {
+            Some(CloseReason::Killed)
         } else {
             None
         }
@@ -305,6 +307,19 @@ impl Connection {
     /// Closes all binary prepared statements with the next write.
     pub fn close_statements(&mut self) {
         self.closing.extend(self.prepared.clear());
+    }
+
+    /// Closes all binary prepared statements and waits until the server has.
+    pub(super) async fn shed_statements(&mut self) -> Result<(), RelayError> {
+        self.close_statements();
+        let mut out = Vec::new();
+        let state = self.state.clone();
+        self.write_prelude(&state, None, &mut out);
+        packet::put(&mut out, 0, &[Command::Ping as u8]);
+        let sent = self.stream.write_all(&out).await;
+        sent.map_err(RelayError::from_backend)?;
+        self.swallow(Kind::Simple).await?;
+        Ok(())
     }
 
     /// Whether there are binary prepared statements on it.

@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::budget::Budget;
 use super::connect::ConnectError;
 use super::connection::Connection;
+use super::kill::Kills;
 use super::pools::{Connections, Kind, Origin};
 use super::stock::Stock;
 use crate::admin::metrics::CloseReason;
@@ -30,6 +31,7 @@ pub(super) struct Family {
     /// How many connections are to be ready for each kind of client.
     min_idle: AtomicUsize,
     pub(super) stock: Stock,
+    pub(super) kills: Kills,
     pools: Mutex<Vec<(Weak<Origin>, Connections)>>,
     /// Whether a pool without connections waits for one of the others to give one up.
     is_short: AtomicBool,
@@ -65,6 +67,7 @@ impl Family {
             budget: Budget::new(limit),
             min_idle: AtomicUsize::new(min_idle),
             stock: Stock::default(),
+            kills: Kills::default(),
             pools: Mutex::default(),
             is_short: AtomicBool::new(false),
             keeping: Mutex::default(),

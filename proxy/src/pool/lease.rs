@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::connect::ConnectError;
 use super::connection::Connection;
-use super::kill::{KillScope, kill};
+use super::kill::KillScope;
 use super::manager::Manager;
 use super::nearby::Shelf;
 use super::pools::Origin;
@@ -161,12 +161,14 @@ impl Lease {
             return;
         };
         let thread_id = object.thread_id;
-        let (endpoint, login) = (object.origin.endpoint.clone(), object.origin.login.clone());
+        let origin = object.origin.clone();
         drop(Object::take(object));
         tokio::spawn(async move {
-            let ended = kill(&endpoint, &login, thread_id, KillScope::Connection, || true).await;
-            if let Err(error) = ended {
-                tracing::debug!(endpoint = endpoint.name, %error, "could not end a statement that nobody waits for");
+            let ended = origin.kill(thread_id, KillScope::Connection, || true).await;
+            if let Err(error) = ended
+                && !error.is_unknown_thread()
+            {
+                tracing::warn!(endpoint = origin.endpoint.name, %error, "could not end a statement that nobody waits for");
             }
         });
     }

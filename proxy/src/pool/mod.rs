@@ -22,7 +22,7 @@ pub use connect::ConnectError;
 pub use connection::{COLLATIONS, CURRENT_ROLE, Connection, Tracked, only_value};
 pub use deviations::deviations;
 pub use gate::Gate;
-pub use kill::{KillScope, kill};
+pub use kill::KillScope;
 pub use lease::{Lease, LeaseError};
 pub use pools::{Kind, Origin, Pool, PoolKey, Pools, Usage};
 pub use state::{RESULTS_CHARSET, RESULTS_COLLATION, State, StateTable, Variables, named};

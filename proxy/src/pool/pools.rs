@@ -362,6 +362,30 @@ impl Pools {
         });
     }
 
+    /// Closes the prepared statements of a connection to the endpoint that nobody uses, if there is
+    /// one that has some.
+    pub async fn make_room_for_statements(&self, endpoint: &Arc<Endpoint>) {
+        let mut pools: Vec<Pool> = Vec::new();
+        for ((id, _), pool) in self.lock().iter() {
+            if *id == identity(endpoint) {
+                pools.push(pool.clone());
+            }
+        }
+        // They go back when one is found.
+        let mut bare = Vec::new();
+        for pool in pools {
+            while let Some(mut lease) = pool.lease_idle() {
+                if !lease.has_statements() {
+                    bare.push(lease);
+                    continue;
+                }
+                lease.is_clean = false;
+                lease.is_clean = lease.shed_statements().await.is_ok();
+                return;
+            }
+        }
+    }
+
     /// The connections to one endpoint.
     pub fn usage(&self, endpoint: &Arc<Endpoint>) -> Usage {
         let mut usage = Usage::default();

@@ -45,7 +45,7 @@ impl Compressed {
 
     /// The TCP connection, if it knows about every byte that can be read.
     pub(super) fn plain(&self) -> Option<&TcpStream> {
-        self.socket.plain().filter(|_| self.raw.is_empty())
+        self.socket.as_plain().filter(|_| self.raw.is_empty())
     }
 
     /// Unpacks one frame to the end of `out`, one that is not empty. Reads until it is there.

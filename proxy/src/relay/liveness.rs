@@ -22,8 +22,10 @@ pub fn watch_server(tcp: &TcpStream, limit: Duration) -> io::Result<()> {
 }
 
 /// Notices within a minute that a client which says nothing has vanished, with what its session
-/// holds. How long a client takes to read is its own affair, so there is no limit on that: TCP
-/// would end connections whose other end is there and has no room.
+/// holds. How long a client takes to read is for [`Stream::be_patient`] to limit: TCP would end
+/// connections whose other end is there and has no room.
+///
+/// [`Stream::be_patient`]: super::Stream::be_patient
 pub fn watch_client(tcp: &TcpStream) -> io::Result<()> {
     let asking = TcpKeepalive::new()
         .with_time(Duration::from_secs(45))

@@ -7,6 +7,7 @@ mod client;
 mod compressed;
 mod forward;
 mod liveness;
+mod patience;
 mod reply;
 mod socket;
 mod stream;
@@ -19,6 +20,7 @@ pub use forward::{
     BackendFault, Forward, HoldBack, MakeToken, RelayError, forward, swallow, swallow_after,
 };
 pub use liveness::{watch_client, watch_server};
+pub use patience::Ending;
 pub use reply::{Reply, ServerError};
 pub use stream::Stream;
 pub use tracking::Tracking;

@@ -2,21 +2,23 @@
 //! bytes that came from it and are not consumed yet.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use isthmus_protocol::compression::Compression;
 use isthmus_protocol::packet::{self, Header};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, ReadBuf};
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 use super::compressed::{Compressed, Meter};
+use super::patience::{Ending, Patience};
 use super::socket::Socket;
 
 /// The first read of a response or command asks for this many bytes.
@@ -47,12 +49,12 @@ impl Stream {
     /// A connection without TLS. Nagle's algorithm is switched off: packets are whole messages.
     pub fn plain(tcp: TcpStream) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
-        Ok(Self::over(Socket::Plain(tcp)))
+        Ok(Self::over(Socket::plain(tcp)))
     }
 
     /// The connection inside TLS, after the handshake.
     pub fn tls(tls: TlsStream<TcpStream>) -> Self {
-        Self::over(Socket::Tls(Box::new(tls)))
+        Self::over(Socket::tls(tls))
     }
 
     fn over(socket: Socket) -> Self {
@@ -84,18 +86,24 @@ impl Stream {
         Self { transport, ..self }
     }
 
+    /// From now on, whoever is at the other end has `limit` to take something of what is sent, or
+    /// until `ending` says that it is over.
+    pub fn be_patient(&mut self, limit: Duration, ending: Arc<dyn Ending>) {
+        self.socket_mut().patience = Some(Box::new(Patience { limit, ending }));
+    }
+
     /// Gives back the bare TCP connection for a TLS handshake. `None` if TLS is on already or if
     /// bytes were read ahead, which would belong to the handshake.
     pub fn into_plain(self) -> Option<TcpStream> {
         match self.transport {
-            Transport::Bare(Socket::Plain(tcp)) if self.buffer.is_empty() => Some(tcp),
+            Transport::Bare(socket) if self.buffer.is_empty() => socket.into_plain(),
             _ => None,
         }
     }
 
     /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
-        matches!(self.socket(), Socket::Tls(_))
+        self.socket().is_tls()
     }
 
     /// Whether the connection is compressed.
@@ -189,10 +197,7 @@ impl Stream {
                     read_a_little(socket, buffer).await?
                 } else {
                     buffer.reserve(self.read_size);
-                    match socket {
-                        Socket::Plain(tcp) => tcp.read_buf(buffer).await?,
-                        Socket::Tls(tls) => tls.read_buf(buffer).await?,
-                    }
+                    socket.read_buf(buffer).await?
                 };
                 if n >= READ_SIZE {
                     self.read_size = LARGE_READ_SIZE;
@@ -213,7 +218,7 @@ impl Stream {
     pub async fn readable(&mut self) -> io::Result<()> {
         let at_rest = match &self.transport {
             _ if !self.buffer.is_empty() => None,
-            Transport::Bare(socket) => socket.plain(),
+            Transport::Bare(socket) => socket.as_plain(),
             Transport::Compressed(compressed) => compressed.plain(),
         };
         match at_rest {
@@ -278,8 +283,8 @@ impl Stream {
     ) -> io::Result<()> {
         let bytes = other.buffer.get(..n).unwrap_or_default();
         match &mut self.transport {
-            Transport::Bare(Socket::Plain(tcp)) if bytes.len() >= COPIED => {
-                write_both(tcp, front, bytes).await?;
+            Transport::Bare(socket) if !socket.is_tls() && bytes.len() >= COPIED => {
+                socket.write_both(front, bytes).await?;
             }
             _ => {
                 front.extend_from_slice(bytes);
@@ -346,20 +351,6 @@ impl Stream {
     pub async fn shutdown(&mut self) {
         let _ = self.socket_mut().shutdown().await;
     }
-}
-
-/// Sends both, one behind the other, without making one of them.
-async fn write_both(tcp: &mut TcpStream, front: &[u8], back: &[u8]) -> io::Result<()> {
-    let mut slices = [IoSlice::new(front), IoSlice::new(back)];
-    let mut left = &mut slices[..];
-    while !left.is_empty() {
-        let n = tcp.write_vectored(left).await?;
-        if n == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        IoSlice::advance_slices(&mut left, n);
-    }
-    Ok(())
 }
 
 /// Reads by way of the stack: most commands and answers are short, and a buffer of their own

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::sql::{HintTarget, Hints, Holds, Kind, Place, Plan, TransactionEffect};
+use crate::sql::{HintTarget, Hints, Holds, Kind, Needs, Place, Plan, TransactionEffect};
 
 /// What of a session matters to where its next statement goes.
 #[derive(Debug, Clone, Copy)]
@@ -167,6 +167,7 @@ fn begin_or_end(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
 pub fn leaves_something(plan: &Plan, allowed_functions: &[String]) -> bool {
     use Kind::{Call, Compound, Execute, Unknown};
     !Holds::TRANSACTION.contains(plan.holds)
+        || plan.needs.intersects(Needs::ROW_LOCKS | Needs::DESTINATION)
         || matches!(plan.kind, Call | Compound | Execute | Unknown)
         || !are_allowed(plan, allowed_functions)
         || plan

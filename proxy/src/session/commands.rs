@@ -2,6 +2,7 @@
 
 use std::io;
 
+use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::query_attributes::put_query;
 use isthmus_protocol::response::Kind;
 use isthmus_protocol::status::Status;
@@ -93,7 +94,7 @@ impl Session {
                 return self.refuse_statement(&planned.plan).await;
             }
             Place::Previous
-                if self.has_kept_conditions().await
+                if self.has_kept_conditions(sql).await
                     && Box::pin(self.answer_diagnosis(sql, Sending::TEXT)).await? =>
             {
                 self.last
@@ -259,6 +260,9 @@ impl Session {
                 return Ok(Flow::Continue);
             }
         };
+        // COM_CHANGE_USER leaves it as it is.
+        let option = Capabilities::MULTI_STATEMENTS;
+        self.client.capabilities.set(option, multi_statements);
         let state = self.state.with_multi_statements(multi_statements);
         self.set_state(self.shared.states.intern(state));
         if let Some(mut lease) = self.lease.take() {
@@ -293,6 +297,7 @@ impl Session {
         };
         self.own_variables.clear();
         self.handle.set_idle_limit(None);
+        self.be_patient();
         self.statements.clear();
         self.text_statements.clear();
         self.sharing.clear();

@@ -17,8 +17,9 @@ use crate::relay::{self, Forward, HoldBack, RelayError, Reply};
 use crate::routing::Transaction;
 use crate::sql::{Holds, Place, Plan};
 
-/// How many such connections a session may have. Cursors beyond are opened on the writer, on the
-/// connection that the session then keeps.
+/// How many such connections a session may have before cursors outside of transactions are opened on
+/// the writer, on the connection that the session then keeps. Those of a read-only transaction on a
+/// reader are left theirs however many there are: what follows may be for the writer.
 const MOST: usize = 4;
 
 /// A connection with open cursors and nothing else of the session's.

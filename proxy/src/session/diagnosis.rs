@@ -10,6 +10,7 @@ use isthmus_protocol::result_set::{Form, ResultSet, Value};
 use isthmus_protocol::status::Status;
 
 use super::Session;
+use super::commands::mentions;
 use super::conditions::{Condition, Level};
 use super::effects::ask;
 use super::stale;
@@ -45,12 +46,14 @@ impl Sending {
 impl Session {
     /// Whether the proxy has to answer for the conditions of the statement before: the connection that
     /// the session keeps, if any, does not have them, or loses them as it is brought back into the
-    /// session's state. Then it is asked for them first.
-    pub(super) async fn has_kept_conditions(&mut self) -> bool {
+    /// session's state, or does not know the ROW_COUNT that `sql` asks for. Then it is asked for them
+    /// first.
+    pub(super) async fn has_kept_conditions(&mut self, sql: &[u8]) -> bool {
         if self.diagnostics.are_elsewhere {
             return true;
         }
-        if self.is_in_state() {
+        let knows_count = !self.diagnostics.row_count.is_elsewhere || !mentions(sql, b"row_count");
+        if self.is_in_state() && knows_count {
             return false;
         }
         let Some(mut lease) = self

@@ -28,6 +28,9 @@ use crate::routing::Transaction;
 use crate::sql::possessions::Transfer;
 use crate::sql::{self, Found, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
 
+/// The servers' own.
+const USUAL_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Holds that a statement may have caused even though it failed.
 const EVEN_AFTER_ERRORS: Holds = Holds::USER_VARIABLE
     .union(Holds::USER_LOCK)
@@ -186,12 +189,31 @@ impl Session {
             }
             return flow;
         }
-        self.give_back(lease);
+        if self.leaves_tables_locked(plan) {
+            self.note_held();
+            self.handle.set_at_rest();
+            let state = self.state_to_leave(&lease);
+            // Nobody waits for it: nothing is open.
+            drop(lease.roll_back_and_release(false, state));
+        } else {
+            self.give_back(lease);
+        }
         if self.suspects.have_lost() {
             let _ = self.client.send_error(&SqlError::lost_lock()).await;
             return Flow::End(Ended::Closed);
         }
         Flow::Continue
+    }
+
+    /// Whether a statement that has begun no transaction, as one that fails, or that is about tables
+    /// which know none, still locks its tables: without autocommit servers keep these metadata locks
+    /// until the transaction ends.
+    fn leaves_tables_locked(&self, plan: &Plan) -> bool {
+        !self.autocommit()
+            && plan.may_read_tables()
+            && self.is_leaving()
+            && self.cursors.is_empty()
+            && !ends_transaction(plan)
     }
 
     /// Whether a plain read leaves the session as it was: it begins and ends by itself, and no
@@ -330,14 +352,26 @@ impl Session {
         };
         self.set_state(self.shared.states.intern(state));
         self.own_variables.extend(own);
-        if let Some(value) = self.own_variables.get("wait_timeout")
-            && let Some(seconds) = std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok())
-        {
-            self.handle
-                .set_idle_limit(Some(Duration::from_secs(seconds)));
+        if let Some(limit) = self.own_timeout("wait_timeout") {
+            self.handle.set_idle_limit(Some(limit));
         }
+        self.be_patient();
+    }
+
+    /// Lets the client take its time to read, as its server would.
+    pub(super) fn be_patient(&mut self) {
+        let limit = self.own_timeout("net_write_timeout").unwrap_or_else(|| {
+            let server = self.server();
+            server.map_or(USUAL_WRITE_TIMEOUT, |server| server.net_write_timeout)
+        });
+        self.client.stream.be_patient(limit, self.handle.clone());
+    }
+
+    /// What the session has set for its client's connection, in seconds.
+    pub(super) fn own_timeout(&self, variable: &str) -> Option<Duration> {
+        let seconds = self.own_variables.get(variable)?;
+        let seconds = std::str::from_utf8(seconds).ok()?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
     }
 
     /// Marks what must be seen after a statement without an answer: it may have written, or shown
@@ -447,10 +481,16 @@ impl Session {
         if self.transaction != Transaction::None && !ends_transaction(plan) {
             new -= Holds::NEXT_TRANSACTION;
         }
-        // A routine changed something that the server does not name, or may have.
-        if (tracked.has_unnamed_change || self.may_have_stopped(plan, sql, reply))
-            && is_opaque(plan)
-        {
+        // A routine changed something that the server does not name, or may have: on MySQL also one that
+        // a view calls. MariaDB says so of much that changes nothing.
+        let calls_unseen = || {
+            plan.kind == sql::Kind::Select
+                && plan.user_variables.is_empty()
+                && !self.is_mariadb()
+                && !sql::possessions::borrows_variables(plan, sql, self.state.dialect)
+        };
+        let is_changed = tracked.has_unnamed_change && (is_opaque(plan) || calls_unseen());
+        if is_changed || (self.may_have_stopped(plan, sql, reply) && is_opaque(plan)) {
             new |= Holds::UNNAMED_CHANGE;
         }
         // `IS NULL` then asks for the row that this connection has inserted last.
@@ -482,7 +522,7 @@ impl Session {
     fn note_for_next_transaction(&mut self, plan: &Plan, sql: &[u8], reply: &Reply) {
         if !self.holds.contains(Holds::NEXT_TRANSACTION) || uses_up_characteristics(plan) {
             self.for_next_transaction = Vec::new();
-        } else if plan.kind == sql::Kind::SetTransaction && reply.error.is_none() {
+        } else if sets_characteristics(plan) && reply.error.is_none() {
             let statements = &mut self.for_next_transaction;
             statements.retain(|known| **known != *sql);
             if statements.len() == MOST_FOR_NEXT {
@@ -644,12 +684,22 @@ impl Session {
 /// Whether what SET TRANSACTION has set does not count any more behind the statement, as far as the
 /// proxy would have to set it again: it has been prepared, or may read tables.
 fn uses_up_characteristics(plan: &Plan) -> bool {
-    let has_no_table = plan.tables.as_ref().is_some_and(|tables| tables.is_empty());
-    match plan.kind {
-        sql::Kind::SetTransaction => false,
-        sql::Kind::Prepare => true,
-        _ => !has_no_table,
-    }
+    plan.kind == sql::Kind::Prepare || plan.may_read_tables()
+}
+
+/// Whether the statement sets what counts for the next transaction, and nothing else.
+fn sets_characteristics(plan: &Plan) -> bool {
+    let is_one = |name: &String| {
+        matches!(
+            name.as_str(),
+            "transaction_isolation" | "tx_isolation" | "transaction_read_only" | "tx_read_only"
+        )
+    };
+    plan.kind == sql::Kind::SetTransaction
+        || (plan.kind == sql::Kind::Set
+            && matches!(plan.transaction, Some(TransactionEffect::SetNext { .. }))
+            && plan.variables.iter().all(is_one)
+            && plan.user_variables.is_empty())
 }
 
 /// How many statements are kept that count for the next transaction, which has two characteristics.
@@ -661,10 +711,21 @@ const ROLLS_BACK: [u16; 6] = [1180, 1181, 1205, 1213, 3058, 3101];
 
 /// Whether the statement may run code that its text does not show: routines and triggers.
 pub(super) fn is_opaque(plan: &Plan) -> bool {
-    use sql::Kind::{Call, Compound, Delete, Execute, Insert, LoadData, Replace, Unknown, Update};
+    use sql::Kind::{
+        Analyze, Call, Compound, Delete, Execute, Insert, LoadData, Replace, Unknown, Update,
+    };
     matches!(
         plan.kind,
-        Call | Compound | Execute | Unknown | Insert | Replace | Update | Delete | LoadData
+        Analyze
+            | Call
+            | Compound
+            | Execute
+            | Unknown
+            | Insert
+            | Replace
+            | Update
+            | Delete
+            | LoadData
     ) || !plan.unknown_functions.is_empty()
         || plan.parts.iter().any(|part| is_opaque(part))
 }

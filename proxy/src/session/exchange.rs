@@ -150,7 +150,7 @@ impl Session {
             skip_followups(lease, ahead.followups).await?;
         }
         match (outcome.error(), work.executed()) {
-            (Some(error), _) if HoldBack::NO_ROOM.holds(error) => lease.close_statements(),
+            (Some(error), _) if HoldBack::NO_ROOM.holds(error) => self.make_room(lease).await,
             (_, Some(statement)) => lease.forget_statement(statement.number),
             (_, None) => {}
         }
@@ -161,9 +161,21 @@ impl Session {
         self.attempt(lease, work, plan, ahead).await
     }
 
+    /// Closes prepared statements for others to have room: those of the connection, or, where it has
+    /// none that may be closed, those of one that nobody uses.
+    async fn make_room(&self, lease: &mut Lease) {
+        // Cursors end with their statements.
+        if lease.has_statements() && self.cursors.is_empty() {
+            lease.close_statements();
+        } else {
+            let pools = &self.shared.pools;
+            pools.make_room_for_statements(lease.endpoint()).await;
+        }
+    }
+
     /// The errors after which a statement can be prepared and run once more, because it has not
     /// run.
-    pub(super) fn remedied(&self, lease: &Lease, work: &Work<'_>, plan: &Plan) -> HoldBack {
+    pub(super) fn remedied(&self, work: &Work<'_>, plan: &Plan) -> HoldBack {
         let mut remedied = HoldBack::empty();
         // What a routine runs may fail in the same way.
         let is_execution = work.executed().is_some() && !may_prepare(plan);
@@ -173,9 +185,7 @@ impl Session {
             remedied.set(HoldBack::STALE_STATEMENT, is_read);
         }
         if is_execution || work.is_preparation() {
-            // Cursors end with their statements.
-            let can_make_room = lease.has_statements() && self.cursors.is_empty();
-            remedied.set(HoldBack::NO_ROOM, can_make_room);
+            remedied |= HoldBack::NO_ROOM;
         }
         remedied
     }
@@ -366,9 +376,7 @@ impl Session {
         if self.own_variables.is_empty() {
             return None;
         }
-        let seconds = self.own_variables.get("net_read_timeout")?;
-        let seconds = std::str::from_utf8(seconds).ok()?.parse().ok()?;
-        Some(Duration::from_secs(seconds))
+        self.own_timeout("net_read_timeout")
     }
 
     /// The state that a statement must find: with the variables of the client's connection if it

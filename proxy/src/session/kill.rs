@@ -12,7 +12,7 @@ use super::Session;
 use super::conversation::Flow;
 use super::registry::{Running, Signal};
 use crate::error::SqlError;
-use crate::pool::{self, KillScope};
+use crate::pool::KillScope;
 use crate::relay::Reply;
 use crate::sql::{self, Victim};
 
@@ -120,24 +120,19 @@ impl Session {
                 return Err(SqlError::new(1094, "HY000", message));
             }
         };
+        let command = target.commands();
         if scope == KillScope::Connection {
             target.send(Signal::Kill);
         }
         if let Some(running) = target.running() {
             let Running { origin, thread_id } = &running;
             let is_still_meant = || {
-                target.running().is_some_and(|now| {
-                    now.thread_id == *thread_id && Arc::ptr_eq(&now.origin, origin)
-                })
+                let is_over = scope == KillScope::Query && target.commands() != command;
+                let is_there =
+                    |now: Running| now.thread_id == *thread_id && Arc::ptr_eq(&now.origin, origin);
+                !is_over && target.running().is_some_and(is_there)
             };
-            let ended = pool::kill(
-                &origin.endpoint,
-                &origin.login,
-                *thread_id,
-                scope,
-                is_still_meant,
-            )
-            .await;
+            let ended = origin.kill(*thread_id, scope, is_still_meant).await;
             // Where there is no such thread any more, nothing runs that could be ended.
             if let Err(error) = ended
                 && !error.is_unknown_thread()

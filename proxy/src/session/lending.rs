@@ -129,8 +129,7 @@ impl Session {
         let sets_variables = plan.kind == Kind::Set
             && !plan.variables.is_empty()
             && plan.variables.iter().all(|name| name != ROLE);
-        let reads_tables = plan.tables.as_ref().is_none_or(|tables| !tables.is_empty());
-        let opens = !self.autocommit() && reads_tables;
+        let opens = !self.autocommit() && plan.may_read_tables();
         let is_anywhere = if sets_variables {
             self.transaction == Transaction::None
         } else {
@@ -569,7 +568,7 @@ impl Session {
         // What the session does next may be for the writer.
         let is_only_read = self.held() == Holds::CURSOR && !lease.leads_to_writer();
         let is_opening = self.opens_own_cursor || self.asked_cursor.is_some();
-        if is_only_read && !is_opening && self.may_leave_to_cursors() {
+        if is_only_read && !is_opening {
             self.handle.set_at_rest();
             self.leave_to_cursors(lease, true);
             self.note_held();

@@ -41,6 +41,7 @@ impl Session {
             self.client.send_error(&error).await?;
             return Ok(false);
         }
+        self.be_patient();
         self.expect_statements();
         let schema = self.identity.database.take();
         if let Some(schema) = schema.filter(|schema| !schema.is_empty())
@@ -247,8 +248,10 @@ impl Session {
 /// Whether the statement may set a global variable that sessions begin with.
 pub(super) fn changes_beginning(plan: &Plan) -> bool {
     let is_of_beginning = |name: &String| {
-        matches!(name.as_str(), "init_connect" | "sql_mode" | "time_zone")
-            || name.starts_with(Tracking::PREFIX)
+        matches!(
+            name.as_str(),
+            "autocommit" | "init_connect" | "sql_mode" | "time_zone"
+        ) || name.starts_with(Tracking::PREFIX)
     };
     let is_global = plan.kind == sql::Kind::Set && plan.place == Place::Writer;
     (is_global && plan.variables.iter().any(is_of_beginning))

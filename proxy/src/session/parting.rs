@@ -44,11 +44,11 @@ impl Session {
         self.diagnostics.note_departure();
         let asks_id = std::mem::take(&mut self.has_made_ids);
         let state = self.state_to_leave(&lease);
+        self.handle.set_at_rest();
         self.parting = Some(Parting {
             answered: lease.roll_back_and_release(asks_id, state),
             tells_id: true,
         });
-        self.handle.set_at_rest();
         let changes = match self.autocommit() || self.deferred.is_explicit() {
             true => self.transaction_change(b"________"),
             false => Vec::new(),
@@ -116,8 +116,7 @@ impl Session {
             _ => false,
         };
         let has_cursors = self.has_open_cursors();
-        let may_leave = self.held() - Holds::CURSOR == Holds::TRANSACTION
-            && (!has_cursors || self.may_leave_to_cursors());
+        let may_leave = self.held() - Holds::CURSOR == Holds::TRANSACTION;
         if !is_over || self.transaction != Transaction::ReadOnly || !may_leave {
             return Ok(());
         }
@@ -134,13 +133,17 @@ impl Session {
             self.last.trips += 1;
             let is_rolled_back =
                 is_told && matches!(lease.roll_back(false, None).await, Ok(Some(_)));
+            self.handle.set_at_rest();
             self.leave_to_cursors(lease, is_rolled_back);
-        } else if is_told {
+        } else {
+            self.handle.set_at_rest();
             let state = self.state_to_leave(&lease);
-            lease.roll_back_and_release(false, state);
+            match is_told {
+                true => drop(lease.roll_back_and_release(false, state)),
+                false => drop(lease),
+            }
         }
         self.diagnostics.note_departure();
-        self.handle.set_at_rest();
         if goes_on {
             self.deferred.begin_read_only();
             self.transaction = Transaction::ReadOnlyOnWriter;

@@ -17,7 +17,7 @@ use super::work::Work;
 use crate::admin::metrics::SavedTrip;
 use crate::pool::{Lease, State};
 use crate::relay::ServerError;
-use crate::sql::{self, Needs, Place, Plan, TransactionEffect};
+use crate::sql::{self, Holds, Needs, Place, Plan, TransactionEffect};
 
 /// What goes in front of one statement.
 #[derive(Default)]
@@ -79,8 +79,10 @@ impl Session {
         state: &Arc<State>,
         front: &mut Front,
     ) -> Result<(), Failure> {
+        // The gate would take the place of what SET TRANSACTION has set.
         let is_meant = self.world.config.round_trips.state
             && is_gated(plan)
+            && !self.holds.contains(Holds::NEXT_TRANSACTION)
             && !Arc::ptr_eq(&lease.state, state);
         let gate = lease.gate(state).filter(|_| is_meant);
         let is_safe = gate.is_some() || is_harmless(plan);

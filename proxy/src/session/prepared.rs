@@ -57,18 +57,20 @@ const MOST: usize = 16_382;
 impl Session {
     /// COM_STMT_PREPARE, where the statement would run, for its parameters and columns.
     pub(super) async fn prepare(&mut self, framed: &[u8], sql: &[u8]) -> io::Result<Flow> {
+        let id = self.next_statement_id();
+        // One that is refused has used up the number too, as on a server: the last one is none then.
+        self.last_statement_id = id;
         if self.statements.len() >= MOST {
             return self.refuse(&SqlError::too_many_statements(MOST)).await;
         }
         let planned = self.plan(sql, false);
         match (planned.plan.place, planned.plan.kind) {
-            (Place::Proxy, Kind::Show) => return self.prepare_show(planned, sql).await,
+            (Place::Proxy, Kind::Show) => return self.prepare_show(planned, sql, id).await,
             (Place::Proxy, Kind::Empty | Kind::Kill) => {}
             (Place::Proxy, _) => return self.not_preparable().await,
             (Place::Refused, _) => return self.refuse_statement(&planned.plan).await,
             _ => {}
         }
-        let id = self.next_statement_id();
         let state = self.preparation_state(&planned.plan);
         let statement = self
             .shared
@@ -103,10 +105,8 @@ impl Session {
     /// Takes the statement that was to be prepared in, if it could be.
     fn note_prepared(&mut self, id: u32, statement: Arc<Statement>) {
         self.preparing = None;
-        match self.prepared.take() {
-            Some(prepared) => self.add_statement(id, statement, usize::from(prepared.params)),
-            // It has used up the number, as it does on a server.
-            None => self.last_statement_id = id,
+        if let Some(prepared) = self.prepared.take() {
+            self.add_statement(id, statement, usize::from(prepared.params));
         }
     }
 
@@ -157,10 +157,9 @@ impl Session {
     }
 
     /// A `SHOW ISTHMUS`, which no server has to know.
-    async fn prepare_show(&mut self, planned: Planned, sql: &[u8]) -> io::Result<Flow> {
+    async fn prepare_show(&mut self, planned: Planned, sql: &[u8], id: u32) -> io::Result<Flow> {
         match self.about(sql) {
             Ok(result) => {
-                let id = self.next_statement_id();
                 let statement = self
                     .shared
                     .statements
@@ -182,7 +181,6 @@ impl Session {
             long_data: LongData::default(),
         };
         self.statements.insert(id, entry);
-        self.last_statement_id = id;
     }
 
     pub(super) async fn not_preparable(&mut self) -> io::Result<Flow> {
@@ -194,7 +192,7 @@ impl Session {
         self.refuse(&error).await
     }
 
-    fn next_statement_id(&mut self) -> u32 {
+    fn next_statement_id(&self) -> u32 {
         let mut id = self.last_statement_id;
         loop {
             id = id.wrapping_add(1);
@@ -257,7 +255,7 @@ impl Session {
         let with_cursor = execute.cursor_flags != 0;
         let original = &entry.original;
         if original.planned.plan.place == Place::Previous
-            && self.has_kept_conditions().await
+            && self.has_kept_conditions(&original.sql).await
             // A count has a cursor, the conditions have none.
             && !(with_cursor && mentions(&original.sql, b"count"))
             && Box::pin(self.answer_diagnosis(&original.sql, Sending::BINARY)).await?

@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::pool::Origin;
+use crate::relay::Ending;
 use crate::sql::Holds;
 
 /// What a session is told from outside.
@@ -72,6 +73,8 @@ pub struct Handle {
     /// When it began to wait or to work: milliseconds since the registry began, or `UNSEEN`, times
     /// two, and one more while it works.
     activity: AtomicU64,
+    /// How many commands it has begun.
+    commands: AtomicU64,
     /// Seconds of silence that the client allowed itself; `NO_LIMIT` if it said nothing.
     idle_limit: AtomicU64,
     /// Where its backend connection is, or where the last one was.
@@ -95,6 +98,20 @@ impl Handle {
     pub fn interrupt(&self) {
         self.interruptions.fetch_add(1, Ordering::AcqRel);
         self.wake();
+    }
+
+    /// The session's task wakes when there is something to be seen: it is the only one that waits.
+    fn poll_seen<T>(&self, context: &mut Context<'_>, look: impl Fn() -> Option<T>) -> Poll<T> {
+        let mut waker = self.waker();
+        // Looked at under the lock: who wakes takes the waker after storing what is to be seen.
+        if let Some(seen) = look() {
+            return Poll::Ready(seen);
+        }
+        match &mut *waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            empty => *empty = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 
     fn wake(&self) {
@@ -131,19 +148,7 @@ impl Handle {
 
     /// Waits until there is something to be seen.
     async fn woken<T>(&self, look: impl Fn() -> Option<T>) -> T {
-        poll_fn(|context| {
-            let mut waker = self.waker();
-            // Looked at under the lock: who wakes takes the waker after storing what is to be seen.
-            if let Some(seen) = look() {
-                return Poll::Ready(seen);
-            }
-            match &mut *waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                empty => *empty = Some(context.waker().clone()),
-            }
-            Poll::Pending
-        })
-        .await
+        poll_fn(|context| self.poll_seen(context, &look)).await
     }
 
     fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
@@ -156,8 +161,15 @@ impl Handle {
         self.activity.store(UNSEEN * 2, Ordering::Relaxed);
     }
 
-    /// Notes that the session works on a command.
+    /// How many commands the session has begun.
+    pub fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the session works on a command. Called by its own task alone.
     pub fn note_busy(&self) {
+        let commands = self.commands.load(Ordering::Relaxed);
+        self.commands.store(commands + 1, Ordering::Relaxed);
         self.activity.store(UNSEEN * 2 + 1, Ordering::Relaxed);
     }
 
@@ -209,7 +221,7 @@ impl Handle {
     /// Where the session's backend connection is, if it has one now.
     pub fn running(&self) -> Option<Running> {
         let origin = self.lock_origin();
-        let thread_id = self.thread_id.load(Ordering::Relaxed);
+        let thread_id = self.thread_id.load(Ordering::SeqCst);
         let origin = origin.clone().filter(|_| thread_id != 0)?;
         Some(Running { origin, thread_id })
     }
@@ -223,16 +235,24 @@ impl Handle {
         {
             *known = Some(origin.clone());
         }
-        self.thread_id.store(thread_id, Ordering::Relaxed);
+        self.thread_id.store(thread_id, Ordering::SeqCst);
     }
 
-    /// Notes that the session has no backend connection.
+    /// Notes that the session has no backend connection: before others are lent it, which then see
+    /// a KILL that is on its way to it.
     pub fn set_at_rest(&self) {
-        self.thread_id.store(0, Ordering::Relaxed);
+        self.thread_id.store(0, Ordering::SeqCst);
     }
 
     fn lock_origin(&self) -> MutexGuard<'_, Option<Arc<Origin>>> {
         self.origin.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ending for Handle {
+    fn poll_ended(&self, context: &mut Context<'_>) -> Poll<()> {
+        let is_over = || matches!(self.signal(), Signal::Kill | Signal::Stop);
+        self.poll_seen(context, || is_over().then_some(()))
     }
 }
 
@@ -279,6 +299,7 @@ impl Registry {
             interruptions: AtomicU32::new(0),
             waker: Mutex::default(),
             activity: AtomicU64::new(UNSEEN * 2 + 1),
+            commands: AtomicU64::new(0),
             idle_limit: AtomicU64::new(NO_LIMIT),
             origin: Mutex::default(),
             thread_id: AtomicU32::new(0),

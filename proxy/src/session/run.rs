@@ -22,7 +22,7 @@ use crate::pool::Lease;
 use crate::rarely::rarely;
 use crate::relay::{Reply, ServerError};
 use crate::routing::Transaction;
-use crate::sql::{self, Place, Plan, Planned};
+use crate::sql::{self, Holds, Place, Plan, Planned};
 
 /// How often a statement that has not run is tried on another connection.
 const ATTEMPTS: usize = 3;
@@ -105,7 +105,7 @@ impl Session {
                 is_reader: matches!(passage.destination, Destination::Reader(_)),
                 is_held: matches!(passage.destination, Destination::Held),
                 followups: &followups,
-                remedied: self.remedied(&lease, &work, plan),
+                remedied: self.remedied(&work, plan),
             };
             if !ahead.is_held {
                 self.deferred.reads_ahead = may_read_ahead && ahead.is_reader;
@@ -175,10 +175,22 @@ impl Session {
     ) -> io::Result<Flow> {
         self.last.duration = self.started.elapsed();
         self.last.error = reply.error.as_ref().map(|error| error.code);
+        if self.is_refused_late(&lease, &reply) {
+            self.shared.plans.remember_writer(planned);
+        }
         self.count(&lease, &planned.plan);
         self.count_read_ahead();
         self.judge_guess();
         self.settle(lease, planned, reply, followups, work).await
+    }
+
+    /// Whether a reader has refused a write of which the client has seen something already: one behind
+    /// others in a script. It is for the writer from now on.
+    fn is_refused_late(&self, lease: &Lease, reply: &Reply) -> bool {
+        let error = reply.error.as_ref();
+        error.is_some_and(ServerError::is_read_only_refusal)
+            && !lease.leads_to_writer()
+            && self.transaction == Transaction::None
     }
 
     /// What to do about a statement that got no answer from this connection, or one that the client
@@ -291,13 +303,16 @@ impl Session {
     ) -> io::Result<Next> {
         let is_reader = matches!(passage.destination, Destination::Reader(_));
         // With the connection goes a transaction that had begun on it, if only with this statement.
-        let is_held = matches!(passage.destination, Destination::Held) || self.has_begun();
+        // So go textual statements that were given to its server for this one.
+        let is_held = matches!(passage.destination, Destination::Held)
+            || self.has_begun()
+            || self.holds.contains(Holds::TEXT_PREPARE);
         let endpoint = lease.endpoint().name.clone();
         if !matches!(failure, Failure::Refused(_)) {
             lease.endpoint().doubt();
         }
-        drop(lease);
         self.handle.set_at_rest();
+        drop(lease);
         let may_retry = may_retry(&failure, &passage.planned.plan, followups);
         let was_killed = self.handle.signal() == Signal::Kill;
         let has_attempts = !is_held && !was_killed && passage.attempt < ATTEMPTS;

@@ -43,7 +43,8 @@ impl Session {
                     has_more,
                     ..Sending::TEXT
                 };
-                let is_known = statement.plan.is_diagnostic() && self.has_kept_conditions().await;
+                let is_known =
+                    statement.plan.is_diagnostic() && self.has_kept_conditions(text).await;
                 if !is_known || !self.answer_diagnosis(text, sending).await? {
                     break;
                 }

@@ -73,6 +73,8 @@ pub struct Server {
     pub sql_mode: String,
     /// The time zone that sessions begin with.
     pub time_zone: String,
+    /// The `autocommit` that sessions begin with.
+    pub autocommit: String,
     /// The variable that makes a session's transactions read-only, if it can be tracked.
     pub read_only_variable: Option<&'static str>,
     /// Whether transactions may write unless they say otherwise, and end without another one
@@ -82,6 +84,9 @@ pub struct Server {
     pub is_serializable: bool,
     /// Names of the variables to be tracked, separated by commas.
     pub tracked_variables: String,
+    /// How long it lets a client take to read something of an answer, unless the session says
+    /// otherwise.
+    pub net_write_timeout: Duration,
     /// Whether sessions of most users begin with statements of its own.
     pub has_init_connect: bool,
     /// What sessions begin with of the variables that say what the session tracking reports.
@@ -125,6 +130,9 @@ impl Server {
             .await?;
         let sql_mode = first(connection, "SELECT @@global.sql_mode").await?;
         let time_zone = first(connection, "SELECT @@global.time_zone").await?;
+        let autocommit = "SELECT IF(@@global.autocommit, 'ON', 'OFF')";
+        let autocommit = first(connection, autocommit).await?;
+        let net_write_timeout = first(connection, "SELECT @@global.net_write_timeout").await?;
         let init_connect: String = first(connection, "SELECT @@global.init_connect").await?;
         let collation: String = first(connection, "SELECT @@global.collation_server").await?;
         Ok(Self {
@@ -139,6 +147,8 @@ impl Server {
             collations,
             sql_mode,
             time_zone,
+            autocommit,
+            net_write_timeout: Duration::from_secs(net_write_timeout),
             has_init_connect: !init_connect.is_empty(),
             session_tracking,
             read_only_variable: read_only_variable(&variables),
@@ -157,9 +167,13 @@ impl Server {
 
     /// The variables that no session leaves to a server, since their global values may change: the
     /// names and what sessions begin with.
-    pub fn beginning(&self) -> [(Box<str>, Box<[u8]>); 2] {
-        [("sql_mode", &self.sql_mode), ("time_zone", &self.time_zone)]
-            .map(|(name, value)| (name.into(), value.as_bytes().into()))
+    pub fn beginning(&self) -> [(Box<str>, Box<[u8]>); 3] {
+        [
+            ("autocommit", &self.autocommit),
+            ("sql_mode", &self.sql_mode),
+            ("time_zone", &self.time_zone),
+        ]
+        .map(|(name, value)| (name.into(), value.as_bytes().into()))
     }
 
     /// The version as a greeting shows it: MariaDB puts an old MySQL version in front, because old

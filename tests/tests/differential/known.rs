@@ -162,7 +162,7 @@ fn statement_numbers_in_errors(_: Question<'_>, answer: &mut Answer) {
 fn next_ids(question: Question<'_>, answer: &mut Answer) {
     const BEFORE: &[u8] = b" AUTO_INCREMENT=";
     let is_asked = match question.step {
-        Step::Query(sql) => sql.starts_with("SHOW CREATE TABLE") || sql.starts_with("EXECUTE "),
+        Step::Query(sql) => sql.contains("SHOW CREATE TABLE") || sql.starts_with("EXECUTE "),
         Step::Execute { .. } => true,
         _ => false,
     };

@@ -28,6 +28,8 @@ label! {
         Unclean = "unclean",
         /// Accounts have changed on the server since it logged in.
         Outdated = "outdated",
+        /// A KILL for the session that had it before was on its way to it.
+        Killed = "killed",
         /// Its endpoint or user was changed or removed by a reload, or the proxy stops.
         Retired = "retired",
     }

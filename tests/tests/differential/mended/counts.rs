@@ -434,5 +434,21 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 "SET autocommit = 1",
             ])),
         ),
+        (
+            "the number of rows of a command that the proxy has answered, beside a connection that is kept",
+            script(vec![
+                query("BEGIN"),
+                query("UPDATE t SET b = 'counted' WHERE id = 1"),
+                Step::Ping,
+                query("GET DIAGNOSTICS @number = NUMBER, @rows = ROW_COUNT"),
+                query("SELECT @number, @rows"),
+                prepare("SELECT 1"),
+                query("SELECT missing"),
+                Step::ResetStatement(0),
+                query("GET DIAGNOSTICS @number = NUMBER, @rows = ROW_COUNT"),
+                query("SELECT @number, @rows"),
+                query("COMMIT"),
+            ]),
+        ),
     ]
 }

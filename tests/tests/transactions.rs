@@ -1,0 +1,91 @@
+//! What transactions need of their connections beyond what their statements say.
+
+#![allow(clippy::unwrap_used)]
+
+use isthmus_lab::Flavor;
+use isthmus_tests::rig::{Rig, code};
+use mysql_async::prelude::Queryable;
+
+/// Without autocommit, servers keep the locks on the tables of a statement that failed until the
+/// transaction ends, though none has begun.
+async fn what_fails_leaves_no_table_locked(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (id INT PRIMARY KEY)"])
+        .await;
+    let mut client = rig.connect().await;
+    client.query_drop("SET autocommit = 0").await.unwrap();
+    assert_eq!(code(client.query_drop("SELECT missing FROM t").await), 1054);
+    client.query_drop("ROLLBACK").await.unwrap();
+    let mut direct = rig.direct_writer().await;
+    direct
+        .query_drop("SET SESSION lock_wait_timeout = 5")
+        .await
+        .unwrap();
+    let alter = direct.query_drop("ALTER TABLE t ADD added INT").await;
+    alter.unwrap();
+}
+
+/// A lock on a reader would protect nothing.
+async fn a_read_only_transaction_locks_rows_on_the_writer(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&[
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT)",
+        "INSERT INTO t VALUES (1, 1)",
+    ])
+    .await;
+    let mut client = rig.connect().await;
+    client
+        .query_drop("START TRANSACTION READ ONLY")
+        .await
+        .unwrap();
+    client
+        .query_drop("SELECT a FROM t WHERE id = 1 LOCK IN SHARE MODE")
+        .await
+        .unwrap();
+    let mut direct = rig.direct_writer().await;
+    direct
+        .query_drop("SET SESSION innodb_lock_wait_timeout = 1")
+        .await
+        .unwrap();
+    let update = "UPDATE t SET a = 2 WHERE id = 1";
+    assert_eq!(code(direct.query_drop(update).await), 1205);
+    client.query_drop("COMMIT").await.unwrap();
+    direct.query_drop(update).await.unwrap();
+}
+
+/// What is set for the next transaction is for the client's statement, not for what the proxy does
+/// before it: preparing it, or bringing its connection into another schema.
+async fn the_next_transaction_is_the_clients(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let variable = match flavor {
+        Flavor::Mysql => "transaction_read_only",
+        Flavor::Mariadb => "tx_read_only",
+    };
+    let insert = format!("INSERT INTO {}.t VALUES (1)", rig.schema);
+    for set in [
+        format!("SET @@{variable} = 1"),
+        "SET TRANSACTION READ ONLY".to_owned(),
+    ] {
+        for schema in [rig.schema.as_str(), "information_schema"] {
+            let mut outcomes = Vec::new();
+            for mut client in [rig.direct_writer().await, rig.connect().await] {
+                let statement = client.prep(insert.as_str()).await.unwrap();
+                // So that it is prepared nowhere else.
+                client.query_drop("SET sql_mode = 'ANSI'").await.unwrap();
+                client.query_drop(format!("USE {schema}")).await.unwrap();
+                client.query_drop(set.as_str()).await.unwrap();
+                let outcome = client.exec_drop(&statement, ()).await;
+                outcomes.push(outcome.err().map(|error| error.to_string()));
+            }
+            assert!(outcomes[0].is_some(), "{set} in {schema}");
+            assert_eq!(outcomes[1], outcomes[0], "{set} in {schema}");
+        }
+    }
+}
+
+isthmus_tests::on_both! {
+    what_fails_leaves_no_table_locked
+    a_read_only_transaction_locks_rows_on_the_writer
+    the_next_transaction_is_the_clients
+}
