@@ -180,6 +180,36 @@ async fn a_schema_that_only_the_role_may_use(flavor: Flavor) {
     rig.lab.writer().execute(cleaning).await.unwrap();
 }
 
+/// What a session has set with a role, it takes back with that role alone.
+#[tokio::test]
+async fn a_privileged_variable_is_nobody_elses_trouble() {
+    let rig = Rig::start(Flavor::Mysql, "[pool]\nmax_connections = 1").await;
+    let role = format!("{}_ops", rig.user);
+    for statement in [
+        format!(
+            "REVOKE IF EXISTS SESSION_VARIABLES_ADMIN, SYSTEM_VARIABLES_ADMIN ON *.* FROM {}",
+            rig.user
+        ),
+        format!("CREATE ROLE {role}"),
+        format!("GRANT SESSION_VARIABLES_ADMIN ON *.* TO {role}"),
+        format!("GRANT {role} TO {}", rig.user),
+    ] {
+        rig.lab.writer().execute(statement).await.unwrap();
+    }
+    rig.lab.wait_caught_up().await.unwrap();
+    drop(rig.direct_writer().await);
+    let (mut client, mut other) = (rig.wire().await, rig.wire().await);
+    let read = format!("{ON_WRITER}SELECT @@sql_require_primary_key");
+    for statement in [
+        format!("SET ROLE {role}"),
+        "SET SESSION sql_require_primary_key = ON".to_owned(),
+    ] {
+        client.query(&statement).await.unwrap().expect_ok();
+    }
+    assert_eq!(client.query(&read).await.unwrap().value(), "1");
+    assert_eq!(other.query(&read).await.unwrap().value(), "0");
+}
+
 isthmus_tests::on_both! {
     roles_follow_their_session
     a_schema_that_only_the_role_may_use

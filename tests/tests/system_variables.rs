@@ -302,4 +302,87 @@ async fn all_follow_their_session(flavor: Flavor) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-isthmus_tests::on_both! { each_follows_its_session all_follow_their_session }
+/// What one variable is depends on others, and on the order in which they were set.
+async fn some_depend_on_others(flavor: Flavor) {
+    let rig = rig(flavor).await;
+    let mut cases: Vec<(&[&str], &[&str])> = vec![
+        (
+            &[
+                "collation_server = 'latin1_bin'",
+                "character_set_server = 'utf8mb4'",
+            ],
+            &["collation_server", "character_set_server"],
+        ),
+        (
+            &[
+                "character_set_server = 'latin1'",
+                "collation_server = 'utf8mb4_bin'",
+            ],
+            &["collation_server", "character_set_server"],
+        ),
+        (&["character_set_server = 'latin1'"], &["collation_server"]),
+        (
+            &["collation_server = 'latin1_bin'"],
+            &["character_set_server"],
+        ),
+    ];
+    if flavor == Flavor::Mariadb {
+        const MOMENT: &str = "system_versioning_asof = '2024-01-01 00:00:00'";
+        cases.extend([
+            (
+                &["time_zone = '+09:00'", MOMENT][..],
+                &["system_versioning_asof"][..],
+            ),
+            (
+                &[MOMENT, "time_zone = '+05:00'"],
+                &["system_versioning_asof"],
+            ),
+        ]);
+    }
+    for (sets, names) in cases {
+        let (mut direct, mut proxied) = (log_in_directly(&rig).await, rig.wire().await);
+        for set in sets {
+            let set = format!("SET SESSION {set}");
+            for client in [&mut direct, &mut proxied] {
+                client.query(&set).await.unwrap().expect_ok();
+            }
+        }
+        let mut other = rig.wire().await;
+        other
+            .query("SET collation_server = 'utf8mb4_unicode_ci', time_zone = '-03:00'")
+            .await
+            .unwrap()
+            .expect_ok();
+        for name in names {
+            let expected = read(&mut direct, "", name).await;
+            for hint in [ON_WRITER, ON_READER] {
+                read(&mut other, hint, name).await.unwrap();
+                let seen = read(&mut proxied, hint, name).await;
+                assert_eq!(seen, expected, "{hint}{name} after {sets:?}");
+            }
+        }
+    }
+}
+
+/// The limits of an account are no settings of its sessions, though they read so.
+#[tokio::test]
+async fn a_routine_sets_no_limits() {
+    let rig = Rig::start(Flavor::Mariadb, "[pool]\nmax_connections = 1").await;
+    let limit = format!("ALTER USER {}@'%' WITH MAX_USER_CONNECTIONS 50", rig.user);
+    rig.lab.writer().execute(limit).await.unwrap();
+    rig.prepare_data(&["CREATE PROCEDURE idles() DO 0"]).await;
+    let (mut client, mut other) = (rig.wire().await, rig.wire().await);
+    client.query("CALL idles()").await.unwrap().expect_ok();
+    for hint in [ON_WRITER, ON_READER] {
+        for session in [&mut client, &mut other] {
+            let one = session.query(&format!("{hint}SELECT 1")).await;
+            assert_eq!(one.unwrap().value(), "1", "{hint}");
+        }
+    }
+}
+
+isthmus_tests::on_both! {
+    each_follows_its_session
+    all_follow_their_session
+    some_depend_on_others
+}

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use isthmus_lab::{Certificates, Flavor, Options};
 use isthmus_protocol::auth::caching_sha2::{FULL_AUTH, REQUEST_PUBLIC_KEY};
 use isthmus_protocol::auth::xor_with_nonce;
+use isthmus_protocol::command::Command;
 use isthmus_protocol::handshake::AuthSwitch;
 use isthmus_tests::rig::{
     Blueprint, PASSWORD, Rig, WHERE, code, dedicated, make_user, shared, until,
@@ -184,6 +185,40 @@ async fn the_full_exchange() {
         client.finish_login("").await.unwrap().unwrap_err().code,
         1045
     );
+}
+
+/// One that reads nothing can be killed: TLS's goodbye does not wait for it.
+#[tokio::test]
+async fn a_tls_client_that_reads_nothing() {
+    let lab = shared(Flavor::Mysql).await;
+    let rig = Rig::start(Flavor::Mysql, &listen(lab.certificates(), "")).await;
+    let client = Client::connect(rig.proxy.address()).await.unwrap().unwrap();
+    let config = wire_tls(&lab.certificates().authority);
+    let mut client = client.start_tls(config).await.unwrap();
+    let login = client.authenticate(&rig.user, PASSWORD, None);
+    login.await.unwrap().unwrap();
+    let id = client.greeting.connection_id;
+    let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900) \
+                   SELECT REPEAT('x', 10000) FROM n, n AS other";
+    let command = [&[Command::Query as u8], endless.as_bytes()].concat();
+    client.send(0, &command).await.unwrap();
+    until("it runs", async || {
+        let running = [
+            rig.processes(rig.lab.writer()).await,
+            rig.processes(rig.lab.reader()).await,
+        ];
+        let mut running = running.iter().flatten().flatten();
+        running.any(|sql| sql.contains("REPEAT"))
+    })
+    .await;
+    let mut killer = rig.wire().await;
+    let kill = format!("KILL {id}");
+    killer.query(&kill).await.unwrap().expect_ok();
+    until("the session has ended", async || {
+        let answer = killer.query(&kill).await.unwrap();
+        matches!(answer, Answer::Err(refusal) if refusal.code == 1094)
+    })
+    .await;
 }
 
 /// A client in TLS that vanishes while its statement runs is noticed like any other.

@@ -133,7 +133,7 @@ impl Connection {
             Some(CloseReason::WaitTimeout)
         } else if self.renewals != self.origin.endpoint.renewals() {
             Some(CloseReason::Outdated)
-        } else if self.origin.family.kills.concern(self.thread_id) {
+        } else if self.origin.family.kills.take(self.thread_id) {
             Some(CloseReason::Killed)
         } else {
             None
@@ -310,7 +310,7 @@ impl Connection {
     }
 
     /// Closes all binary prepared statements and waits until the server has.
-    pub(super) async fn shed_statements(&mut self) -> Result<(), RelayError> {
+    pub(super) async fn close_statements_now(&mut self) -> Result<(), RelayError> {
         self.close_statements();
         let mut out = Vec::new();
         let state = self.state.clone();
@@ -372,6 +372,7 @@ impl Connection {
         }
         let mut new: Option<State> = None;
         let mut is_flagged = false;
+        let mut reported = Vec::new();
         for change in session_track::changes(&reply.session_state).flatten() {
             match change {
                 Change::Variable { name, value } if name.eq_ignore_ascii_case(b"last_gtid") => {
@@ -382,6 +383,7 @@ impl Connection {
                     if is_carried(&name) {
                         let state = new.get_or_insert_with(|| (*self.state).clone());
                         state::note(&mut state.variables, &name, value);
+                        reported.push(name);
                     }
                 }
                 Change::Schema(schema) => {
@@ -396,7 +398,8 @@ impl Connection {
         tracked.has_unnamed_change = is_flagged;
         self.has_unnamed_change |= is_flagged;
         if let Some(mut state) = new.filter(|state| *state != *self.state) {
-            let variables = std::mem::take(&mut state.variables);
+            let mut variables = std::mem::take(&mut state.variables);
+            state::forget_twins(&mut variables, &reported);
             self.state = self.states.intern(state.with_variables(variables));
         }
         tracked

@@ -12,6 +12,17 @@ use crate::topology::is_carried;
 /// They follow the schema.
 const OF_THE_SCHEMA: [&str; 2] = ["character_set_database", "collation_database"];
 
+/// No session sets them, though one's values may differ: by the limits of its account, or because the
+/// global values have been changed since it began. The last need a privilege, and differ for the
+/// latter reason.
+const NOT_OF_SESSIONS: [&str; 5] = [
+    "max_allowed_packet",
+    "max_user_connections",
+    "net_buffer_length",
+    "gtid_domain_id",
+    "server_id",
+];
+
 /// The question, on a connection that is known to be in this state: a row for each variable, of its
 /// name and its value.
 #[cold]
@@ -35,6 +46,7 @@ impl Connection {
         let is_session = |name: &str| {
             is_carried(name)
                 && !OF_THE_SCHEMA.contains(&name)
+                && !NOT_OF_SESSIONS.contains(&name)
                 && !CONNECTION_VARIABLES.contains(&name)
         };
         for (name, value) in found.iter().filter(|(name, _)| is_session(name)) {

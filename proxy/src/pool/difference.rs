@@ -9,7 +9,7 @@ use isthmus_protocol::query_attributes::QueryForm;
 
 use super::gate::Gate;
 use super::state::{
-    CHARSETS, CLIENT_CHARSET, COLLATION, RESULTS_CHARSET, RESULTS_COLLATION, State, named,
+    CHARSETS, CLIENT_CHARSET, COLLATION, RESULTS_CHARSET, RESULTS_COLLATION, State, TWINS, named,
 };
 use super::user_variable::put_unset;
 
@@ -28,7 +28,9 @@ const NULLABLE: [&str; 7] = [
 ];
 
 /// MariaDB shows the word DEFAULT for it, and does not take that as a string.
-const VERSIONING: &str = "system_versioning_asof";
+pub const VERSIONING: &str = "system_versioning_asof";
+
+const TIME_ZONE: &str = "time_zone";
 
 /// The only variable that may hold a text that looks like a number.
 const FREE_TEXT: &str = "default_master_connection";
@@ -81,11 +83,38 @@ impl State {
             commands += 1;
             selected = Some(&**schema);
         }
+        if let Some((set, moved)) = from.in_zone_of(target) {
+            form.put_query(out, &set);
+            commands += 1;
+            from = Cow::Owned(moved);
+        }
         if let Some(set) = from.set_statement(target, gate, selected) {
             form.put_query(out, &set);
             commands += 1;
         }
         commands
+    }
+
+    /// What brings a connection into the time zone in which the target's moment of system versioning
+    /// is to be read, and the state in which that moment is still to be set: MariaDB reads it in the
+    /// zone that is in force before the SET.
+    fn in_zone_of(&self, target: &State) -> Option<(Vec<u8>, State)> {
+        let moment = target.variables.get(VERSIONING)?;
+        let (old, new) = (
+            self.variables.get(TIME_ZONE),
+            target.variables.get(TIME_ZONE),
+        );
+        if old == new || **moment == *b"DEFAULT" {
+            return None;
+        }
+        let mut variables = self.variables.clone();
+        match new {
+            Some(zone) => drop(variables.insert(TIME_ZONE.into(), zone.clone())),
+            None => drop(variables.remove(TIME_ZONE)),
+        }
+        let set = self.set_statement(&self.with_variables(variables.clone()), None, None)?;
+        variables.remove(VERSIONING);
+        Some((set, self.with_variables(variables)))
     }
 
     /// One SET of all variables that differ, in the order of their names: MySQL
@@ -142,6 +171,19 @@ impl State {
         let mut has_new_charset = names.is_none() && self.charsets_differ(target);
         for name in all {
             let (old, new) = (known.get(name), target.variables.get(name));
+            let twin = TWINS.iter().find(|(_, collation)| *collation == name);
+            if let Some((charset, _)) = twin {
+                // The character set has brought it.
+                let is_new = known.get(*charset) != target.variables.get(*charset);
+                match new {
+                    Some(new) if is_new || old != Some(new) => assign(name, Some(new)),
+                    None if old.is_some() && !target.variables.contains_key(*charset) => {
+                        assign(name, None);
+                    }
+                    _ => {}
+                }
+                continue;
+            }
             has_new_charset |= old != new && CHARSETS.contains(&name);
             // A new character set brings a collation of its own.
             if old != new || (name == COLLATION && has_new_charset) {

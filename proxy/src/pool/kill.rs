@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use super::pools::Origin;
@@ -31,9 +32,9 @@ pub(super) struct Kills {
 }
 
 impl Kills {
-    /// Whether one is on its way to this connection.
-    pub(super) fn concern(&self, thread_id: u32) -> bool {
-        self.count.load(Ordering::SeqCst) != 0 && self.lock().contains(&thread_id)
+    /// Whether one is on its way to this connection, which is closed then and not asked about again.
+    pub(super) fn take(&self, thread_id: u32) -> bool {
+        self.count.load(Ordering::SeqCst) != 0 && self.withdraw(thread_id)
     }
 
     fn announce(&self, thread_id: u32) {
@@ -42,11 +43,12 @@ impl Kills {
         self.count.store(thread_ids.len(), Ordering::SeqCst);
     }
 
-    fn withdraw(&self, thread_id: u32) {
+    fn withdraw(&self, thread_id: u32) -> bool {
         let mut thread_ids = self.lock();
         let place = thread_ids.iter().position(|other| *other == thread_id);
-        place.map(|place| thread_ids.swap_remove(place));
+        let known = place.map(|place| thread_ids.swap_remove(place));
         self.count.store(thread_ids.len(), Ordering::SeqCst);
+        known.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<u32>> {
@@ -65,29 +67,40 @@ impl Origin {
         scope: KillScope,
         is_still_meant: impl Fn() -> bool,
     ) -> Result<(), QueryError> {
-        let mut connection = connect(&self.endpoint, &self.login).await?;
-        let what = match scope {
-            KillScope::Query => "QUERY",
-            KillScope::Connection => "CONNECTION",
-        };
+        let connection = connect(&self.endpoint, &self.login).await?;
         let kills = &self.family.kills;
         kills.announce(thread_id);
         if !is_still_meant() {
             kills.withdraw(thread_id);
             return Ok(());
         }
-        let killing = guarded(async {
-            let kill = format!("KILL {what} {thread_id}");
-            Ok(connection.query_drop(kill).await?)
-        });
-        let killed = in_time(killing).await;
+        let killed = send(connection, thread_id, scope).await;
         // What the server has not answered to may still come.
         if killed.as_ref().err().is_none_or(QueryError::is_refusal) {
             kills.withdraw(thread_id);
         }
-        killed?;
-        in_time(guarded(async { Ok(connection.disconnect().await?) })).await
+        killed
     }
+
+    /// Ends what runs on a connection that nobody will be lent.
+    pub(super) async fn kill_abandoned(&self, thread_id: u32) -> Result<(), QueryError> {
+        let connection = connect(&self.endpoint, &self.login).await?;
+        send(connection, thread_id, KillScope::Connection).await
+    }
+}
+
+async fn send(mut connection: Conn, thread_id: u32, scope: KillScope) -> Result<(), QueryError> {
+    let what = match scope {
+        KillScope::Query => "QUERY",
+        KillScope::Connection => "CONNECTION",
+    };
+    let killing = guarded(async {
+        let kill = format!("KILL {what} {thread_id}");
+        Ok(connection.query_drop(kill).await?)
+    });
+    in_time(killing).await?;
+    let _ = in_time(guarded(async { Ok(connection.disconnect().await?) })).await;
+    Ok(())
 }
 
 async fn in_time(work: impl Future<Output = Result<(), QueryError>>) -> Result<(), QueryError> {

@@ -9,7 +9,6 @@ use tokio::sync::oneshot;
 
 use super::connect::ConnectError;
 use super::connection::Connection;
-use super::kill::KillScope;
 use super::manager::Manager;
 use super::nearby::Shelf;
 use super::pools::Origin;
@@ -155,6 +154,15 @@ impl Lease {
         });
     }
 
+    /// Closes its prepared statements, and gives it back once the server has done so. For a
+    /// connection at rest.
+    pub(super) async fn shed_statements(mut self) {
+        self.is_clean = false;
+        let shedding = tokio::time::timeout(CHANGE_TIMEOUT, self.close_statements_now());
+        let is_done = matches!(shedding.await, Ok(Ok(())));
+        self.is_clean = is_done;
+    }
+
     /// Closes a connection on which a statement may still run, and has the server end it.
     pub fn abandon(mut self) {
         let Some(object) = self.object.take() else {
@@ -164,7 +172,7 @@ impl Lease {
         let origin = object.origin.clone();
         drop(Object::take(object));
         tokio::spawn(async move {
-            let ended = origin.kill(thread_id, KillScope::Connection, || true).await;
+            let ended = origin.kill_abandoned(thread_id).await;
             if let Err(error) = ended
                 && !error.is_unknown_thread()
             {

@@ -21,6 +21,7 @@ pub mod user_variable;
 pub use connect::ConnectError;
 pub use connection::{COLLATIONS, CURRENT_ROLE, Connection, Tracked, only_value};
 pub use deviations::deviations;
+pub use difference::VERSIONING;
 pub use gate::Gate;
 pub use kill::KillScope;
 pub use lease::{Lease, LeaseError};

@@ -365,6 +365,12 @@ impl Pools {
     /// Closes the prepared statements of a connection to the endpoint that nobody uses, if there is
     /// one that has some.
     pub async fn make_room_for_statements(&self, endpoint: &Arc<Endpoint>) {
+        if let Some(lease) = self.idle_with_statements(endpoint) {
+            lease.shed_statements().await;
+        }
+    }
+
+    fn idle_with_statements(&self, endpoint: &Arc<Endpoint>) -> Option<Lease> {
         let mut pools: Vec<Pool> = Vec::new();
         for ((id, _), pool) in self.lock().iter() {
             if *id == identity(endpoint) {
@@ -374,16 +380,14 @@ impl Pools {
         // They go back when one is found.
         let mut bare = Vec::new();
         for pool in pools {
-            while let Some(mut lease) = pool.lease_idle() {
-                if !lease.has_statements() {
-                    bare.push(lease);
-                    continue;
+            while let Some(lease) = pool.lease_idle() {
+                if lease.has_statements() {
+                    return Some(lease);
                 }
-                lease.is_clean = false;
-                lease.is_clean = lease.shed_statements().await.is_ok();
-                return;
+                bare.push(lease);
             }
         }
+        None
     }
 
     /// The connections to one endpoint.

@@ -213,6 +213,25 @@ fn take_changed<V: Clone + PartialEq>(
     }
 }
 
+/// Two variables that are two names of one thing: servers report the one that is set, and the other
+/// is what follows from it.
+pub(super) const TWINS: [(&str, &str); 2] = [
+    ("character_set_server", "collation_server"),
+    ("character_set_database", "collation_database"),
+];
+
+/// Forgets what is known of the twins of those variables that were reported without them.
+pub(super) fn forget_twins(variables: &mut Variables, reported: &[String]) {
+    let is_reported = |name: &str| reported.iter().any(|one| one == name);
+    for (charset, collation) in TWINS {
+        match (is_reported(charset), is_reported(collation)) {
+            (true, false) => drop(variables.remove(collation)),
+            (false, true) => drop(variables.remove(charset)),
+            _ => {}
+        }
+    }
+}
+
 /// Notes a variable that a server has reported. What is not known of it any more goes.
 pub(super) fn note(variables: &mut Variables, name: &str, value: &[u8]) {
     let old = variables.insert(name.into(), value.into());

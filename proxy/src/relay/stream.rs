@@ -31,6 +31,9 @@ const KEPT_SIZE: usize = 512;
 /// What is shorter is copied behind what goes in front of it, instead of being sent from its place.
 pub(super) const COPIED: usize = 1024;
 
+/// How long a peer may take to make room for TLS's goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 enum Transport {
     Bare(Socket),
     Compressed(Box<Compressed>),
@@ -347,9 +350,10 @@ impl Stream {
         let _ = tokio::time::timeout(patience, forgetting).await;
     }
 
-    /// Says goodbye at the TLS and TCP level. Errors do not matter any more.
+    /// Says goodbye at the TLS and TCP level. Errors do not matter any more, nor does a peer that
+    /// takes nothing.
     pub async fn shutdown(&mut self) {
-        let _ = self.socket_mut().shutdown().await;
+        let _ = tokio::time::timeout(GOODBYE, self.socket_mut().shutdown()).await;
     }
 }
 

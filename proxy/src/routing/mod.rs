@@ -166,7 +166,9 @@ fn begin_or_end(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
 /// True if the statement may leave something on its connection that must be where the writes go.
 pub fn leaves_something(plan: &Plan, allowed_functions: &[String]) -> bool {
     use Kind::{Call, Compound, Execute, Unknown};
-    !Holds::TRANSACTION.contains(plan.holds)
+    // To set the next transaction is refused in one.
+    const NOTHING: Holds = Holds::TRANSACTION.union(Holds::NEXT_TRANSACTION);
+    !NOTHING.contains(plan.holds)
         || plan.needs.intersects(Needs::ROW_LOCKS | Needs::DESTINATION)
         || matches!(plan.kind, Call | Compound | Execute | Unknown)
         || !are_allowed(plan, allowed_functions)

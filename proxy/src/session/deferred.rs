@@ -111,10 +111,16 @@ impl Deferred {
         self.has_warned
     }
 
-    /// The transaction is on no server any more, and is to begin anew on the writer.
+    /// The transaction is on no server any more, and is to begin anew on the writer, with its
+    /// savepoints.
     pub(super) fn begin_read_only(&mut self) {
+        let mut savepoints = std::mem::take(&mut self.savepoints);
+        savepoints.retain(|name| is_plain_name(name));
+        savepoints.truncate(Self::MOST);
+        let made = savepoints.iter().cloned().map(Owed::Savepoint);
         *self = Self {
-            owed: vec![Owed::BeginReadOnly],
+            owed: std::iter::once(Owed::BeginReadOnly).chain(made).collect(),
+            savepoints,
             is_explicit: true,
             ..Self::default()
         };
@@ -193,6 +199,12 @@ impl Deferred {
             None => {}
         }
     }
+}
+
+/// Whether a savepoint's name reads the same in every state.
+fn is_plain_name(name: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_letter)
 }
 
 impl Session {
@@ -360,9 +372,7 @@ impl Session {
     }
 
     fn may_owe(&self, name: &str) -> bool {
-        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$');
-        let is_plain = (1..=64).contains(&name.len()) && name.bytes().all(is_letter);
-        is_plain
+        is_plain_name(name)
             && self.world.config.round_trips.savepoints
             && self.transaction == Transaction::ReadWrite
             && !self.deferred.is_doubtful

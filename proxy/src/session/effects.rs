@@ -174,6 +174,14 @@ impl Session {
         }
         // The answer is out.
         self.client.sequence = 0;
+        // Behind an upload nothing could be asked.
+        let asks_found = is_upload(plan) && plan.is_script() && self.is_leaving();
+        if asks_found && self.finds_rows_within(sql, &lease).0 {
+            let asking = rarely(self.ask_found_rows(&mut lease));
+            if asking.await.is_err() {
+                return Ok(self.lose(plan, &lease));
+            }
+        }
         Ok(self.part_from(lease, plan).await)
     }
 
@@ -211,6 +219,8 @@ impl Session {
     fn leaves_tables_locked(&self, plan: &Plan) -> bool {
         !self.autocommit()
             && plan.may_read_tables()
+            // They give theirs back.
+            && !matches!(plan.kind, sql::Kind::Prepare | sql::Kind::Show)
             && self.is_leaving()
             && self.cursors.is_empty()
             && !ends_transaction(plan)
@@ -522,7 +532,7 @@ impl Session {
     fn note_for_next_transaction(&mut self, plan: &Plan, sql: &[u8], reply: &Reply) {
         if !self.holds.contains(Holds::NEXT_TRANSACTION) || uses_up_characteristics(plan) {
             self.for_next_transaction = Vec::new();
-        } else if sets_characteristics(plan) && reply.error.is_none() {
+        } else if sets_characteristics(plan) && reply.error.is_none() && !sql.contains(&b'?') {
             let statements = &mut self.for_next_transaction;
             statements.retain(|known| **known != *sql);
             if statements.len() == MOST_FOR_NEXT {
@@ -662,6 +672,17 @@ impl Session {
             let packets = ask(lease, &question.sql()).await?;
             self.note_user_variables(lease, &names, &packets);
         }
+        Ok(())
+    }
+
+    /// Asks how many rows were found, and before that how the warnings read, which the question clears.
+    async fn ask_found_rows(&mut self, lease: &mut Lease) -> Result<(), RelayError> {
+        if self.loses_warnings() {
+            self.rescue_warnings(lease).await?;
+        }
+        self.last.trips += 1;
+        let packets = ask(lease, &Followup::FoundRows.sql()).await?;
+        self.note_followup(lease, &Followup::FoundRows, &packets);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::Session;
 use super::effects::{ends_transaction, is_opaque};
 use crate::config::Source;
 use crate::consistency::{GtidSet, written, written_question};
-use crate::pool::{COLLATIONS, CURRENT_ROLE, Lease, only_value, user_variable};
+use crate::pool::{COLLATIONS, CURRENT_ROLE, Lease, VERSIONING, only_value, user_variable};
 use crate::relay::{self, RelayError, Tracking};
 use crate::routing::Transaction;
 use crate::sql::{self, Holds, Needs, Place, Plan};
@@ -146,6 +146,11 @@ impl Session {
         }
         if sets_tracking(plan) && plan.is_script() {
             followups.push(Followup::Schema);
+        }
+        // Its text is that of the zone.
+        let is_versioned = self.state.variables.contains_key(VERSIONING);
+        if is_versioned && plan.variables.iter().any(|name| name == "time_zone") {
+            followups.push(Followup::Variable(VERSIONING.into()));
         }
         if plan.variables.iter().any(|name| sets_collation(name)) {
             followups.push(Followup::Collations);

@@ -175,7 +175,7 @@ impl Session {
     ) -> io::Result<Flow> {
         self.last.duration = self.started.elapsed();
         self.last.error = reply.error.as_ref().map(|error| error.code);
-        if self.is_refused_late(&lease, &reply) {
+        if self.is_refused_late(&planned.plan, &lease, &reply) {
             self.shared.plans.remember_writer(planned);
         }
         self.count(&lease, &planned.plan);
@@ -186,9 +186,11 @@ impl Session {
 
     /// Whether a reader has refused a write of which the client has seen something already: one behind
     /// others in a script. It is for the writer from now on.
-    fn is_refused_late(&self, lease: &Lease, reply: &Reply) -> bool {
+    fn is_refused_late(&self, plan: &Plan, lease: &Lease, reply: &Reply) -> bool {
         let error = reply.error.as_ref();
-        error.is_some_and(ServerError::is_read_only_refusal)
+        let of_reader = error.and_then(ServerError::in_read_only_transaction);
+        plan.is_script()
+            && of_reader.is_some()
             && !lease.leads_to_writer()
             && self.transaction == Transaction::None
     }
@@ -308,6 +310,8 @@ impl Session {
             || self.has_begun()
             || self.holds.contains(Holds::TEXT_PREPARE);
         let endpoint = lease.endpoint().name.clone();
+        // What was set there under another role may be taken back by that role alone.
+        let had_other_role = lease.state.role != self.state.role;
         if !matches!(failure, Failure::Refused(_)) {
             lease.endpoint().doubt();
         }
@@ -327,6 +331,8 @@ impl Session {
                 if has_attempts
                     && self.schema_elsewhere(work).is_none()
                     && self.forget_what_is_gone(error) => {}
+            Failure::Refused(error)
+                if has_attempts && had_other_role && error.code == NO_PRIVILEGE => {}
             _ if has_attempts && may_retry => {
                 // Behind the same address, an older copy of the reader may answer by now.
                 if is_reader {
@@ -421,6 +427,9 @@ impl Session {
         })
     }
 }
+
+/// The number of the error about a variable that may not be set.
+const NO_PRIVILEGE: u16 = 1227;
 
 /// Why a statement that a reader could answer went to the writer.
 const REFUSED_AS_WRITE: &str = "a reader has refused it as a write";

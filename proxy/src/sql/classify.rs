@@ -128,6 +128,14 @@ impl Plan {
         self.kind == Kind::Kill || self.place == Place::Refused
     }
 
+    /// Why such a statement is not taken within another one.
+    pub(super) fn reason_within(&self) -> Cow<'static, str> {
+        match self.place {
+            Place::Refused => self.reason.clone(),
+            _ => Cow::Borrowed("KILL takes the numbers of Isthmus, so it must stand alone"),
+        }
+    }
+
     pub(super) fn new(kind: Kind, place: Place, reason: &'static str) -> Plan {
         Plan {
             digest: Digest(0),
@@ -732,12 +740,9 @@ fn prepared(first: &[u8], mut rest: Words<'_>, depth: u32) -> Plan {
         b"execute" if rest.accept("immediate") => {
             let inner = inner_plan(rest, depth);
             let mut plan = plan(Kind::Execute, None, inner.clone()).marking();
-            if inner
-                .as_ref()
-                .is_some_and(|inner| inner.is_for_proxy_alone())
-            {
+            if let Some(inner) = inner.as_ref().filter(|inner| inner.is_for_proxy_alone()) {
                 plan.place = Place::Refused;
-                plan.reason = Cow::Borrowed(NOT_WITHIN);
+                plan.reason = inner.reason_within();
             }
             match inner {
                 Some(inner) => {
@@ -762,10 +767,6 @@ fn prepared(first: &[u8], mut rest: Words<'_>, depth: u32) -> Plan {
         }
     }
 }
-
-/// Why a statement of the proxy's is not taken within another one.
-pub(super) const NOT_WITHIN: &str =
-    "Isthmus answers this statement itself, and takes it only where it stands alone";
 
 /// The plan of the statement in a string, where nothing but the string follows.
 fn inner_plan(mut rest: Words<'_>, depth: u32) -> Option<Arc<Plan>> {

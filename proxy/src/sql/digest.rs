@@ -232,15 +232,13 @@ impl NormalForm {
             }
             TokenKind::Parameter => self.literal(tag::PARAMETER),
             TokenKind::Member => {
-                let mut buffer = [0; keywords::LONGEST];
-                if self.first == First::Set
-                    && let Some(lower) = lowered(text, &mut buffer)
-                {
-                    self.exactness(lower);
-                }
+                self.variable(text);
                 self.plain(tag::NAME, text, Previous::Other);
             }
-            TokenKind::Quoted => self.plain(tag::QUOTED, text, Previous::Other),
+            TokenKind::Quoted => {
+                self.variable(text.get(1..text.len() - 1).unwrap_or_default());
+                self.plain(tag::QUOTED, text, Previous::Other);
+            }
             TokenKind::UserVariable => self.plain(tag::USER_VARIABLE, text, Previous::Other),
             TokenKind::System => self.plain(tag::SYSTEM, b"", Previous::WantsName),
             TokenKind::Assign => self.plain(tag::ASSIGN, b"", Previous::WantsOperand),
@@ -468,13 +466,28 @@ impl NormalForm {
         self.exact = self.first == First::Prepare || self.changes_reading;
     }
 
+    /// Notices a name that may be that of a variable which is set.
+    fn variable(&mut self, name: &[u8]) {
+        let mut buffer = [0; keywords::LONGEST];
+        if self.first == First::Set
+            && let Some(lower) = lowered(name, &mut buffer)
+        {
+            self.exactness(lower);
+        }
+    }
+
     /// Notices the words whose literals decide where a statement goes.
     fn exactness(&mut self, lower: &[u8]) {
         match self.first {
             First::Set => {
                 self.changes_reading |= matches!(
                     lower,
-                    b"names" | b"charset" | b"character" | b"character_set_client" | b"sql_mode"
+                    b"names"
+                        | b"charset"
+                        | b"char"
+                        | b"character"
+                        | b"character_set_client"
+                        | b"sql_mode"
                 );
                 self.exact |= self.changes_reading
                     || matches!(

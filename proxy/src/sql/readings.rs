@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::classify::{NOT_WITHIN, classify};
+use super::classify::classify;
 use super::dialect::Dialect;
 use super::lexer::{Lexer, Marker, Reading, Token, TokenKind};
 use super::plan::{Holds, Kind, Place, Plan, TransactionEffect};
@@ -90,9 +90,12 @@ fn merge(plan: &mut Plan, other: Plan) {
     let harmless = other.kind == Kind::Empty
         && matches!(plan.place, Place::Reader | Place::Writer | Place::Session);
     plan.is_certain &= other.is_certain && !differs;
-    if plan.is_for_proxy_alone() || other.is_for_proxy_alone() {
+    let alone = [&*plan, &other]
+        .into_iter()
+        .find(|plan| plan.is_for_proxy_alone());
+    if let Some(reason) = alone.map(|alone| alone.reason_within()).filter(|_| differs) {
         plan.place = Place::Refused;
-        plan.reason = Cow::Borrowed(NOT_WITHIN);
+        plan.reason = reason;
     } else if differs && !harmless {
         plan.place = Place::Writer;
         plan.reason =

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::classify::{DEEPEST, NOT_WITHIN, characteristics, statement};
+use super::classify::{DEEPEST, characteristics, statement};
 use super::facts::{Facts, Scope};
 use super::lexer::TokenKind;
 use super::plan::{Holds, Kind, Needs, Place, Plan, TransactionEffect};
@@ -102,8 +102,8 @@ fn for_statement(mut rest: Words<'_>, depth: u32) -> Plan {
                 plan.needs |= Needs::READ_BACK;
                 let changes_session = matches!(plan.place, Place::Session | Place::Proxy);
                 if plan.is_for_proxy_alone() {
+                    plan.reason = plan.reason_within();
                     plan.place = Place::Refused;
-                    plan.reason = Cow::Borrowed(NOT_WITHIN);
                 } else if changes_session || (plan.place == Place::Reader && facts.writer.is_some())
                 {
                     plan.place = Place::Writer;
@@ -242,7 +242,8 @@ fn target<'a>(words: &mut Words<'a>, summary: &mut Summary<'a>, global: &mut boo
 /// `NAMES …`, `CHARACTER SET …`, `CHARSET …`.
 fn names_character_set(words: &mut Words<'_>) -> bool {
     let mut ahead = *words;
-    let found = ahead.accept_any(&["names", "charset"]) || ahead.accept_all(&["character", "set"]);
+    let found = ahead.accept_any(&["names", "charset"])
+        || (ahead.accept_any(&["character", "char"]) && ahead.accept("set"));
     let value = ahead.peek().is_some_and(|word| !is_assignment(&word));
     if found && value {
         *words = ahead;

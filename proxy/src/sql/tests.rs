@@ -578,6 +578,7 @@ fn executable_comments_are_sql() {
         ("/*!50000 BEGIN */", "writer"),
         ("/*!50000 KILL 17 */", "refused"),
         ("/*!50000 SHUTDOWN */", "refused"),
+        ("KILL 17 /*!40000 */", "proxy"),
         (
             "SELECT '/*!1 */ /*!40101 */ /*!40103 */ /*!40014 */ /*!40111 */ /*!40000 */'",
             "reader",
@@ -1113,6 +1114,12 @@ fn several_statements_only_where_the_client_may() {
     assert_eq!(plain.place, Place::Reader);
     let hidden = "SET sql_mode = 'NO_BACKSLASH_ESCAPES'; SELECT 'a\\'; CREATE TEMPORARY TABLE x (i INT); -- '";
     assert_eq!(several(hidden).plan.place, Place::Writer);
+    let plain = several("SET `sql_mode` = 'NO_BACKSLASH_ESCAPES'; SELECT 'a'").plan;
+    assert_eq!(plain.place, Place::Reader);
+    let hidden = "SET `sql_mode` = 'NO_BACKSLASH_ESCAPES'; SELECT 'a\\'; CREATE TEMPORARY TABLE x (i INT); -- '";
+    assert_eq!(several(hidden).plan.place, Place::Writer);
+    let hidden = "SET CHAR SET 'gbk'; SELECT 'при'";
+    assert_eq!(several(hidden).plan.holds, Holds::UNNAMED_CHANGE);
     let plain = "SET NAMES 'utf8mb4'; SELECT 'при'";
     assert_eq!(several(plain).plan.holds, Holds::empty());
     let hidden = "SET NAMES 'gbk'; SELECT 'при'";

@@ -450,5 +450,16 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 query("COMMIT"),
             ]),
         ),
+        (
+            "FOUND_ROWS() of what stands behind an upload",
+            script(queries(&[
+                "LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, b); DO LAST_INSERT_ID(9)",
+                "SELECT FOUND_ROWS(), LAST_INSERT_ID()",
+                "LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, b); SELECT 1 UNION SELECT 2",
+                "SELECT FOUND_ROWS()",
+                "LOAD DATA LOCAL INFILE 'any' INTO TABLE t (a, b); SELECT 1 UNION SELECT 2",
+                "SHOW WARNINGS",
+            ])),
+        ),
     ]
 }

@@ -273,6 +273,20 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "a read-only transaction that goes on on the writer keeps its savepoints",
+            script(queries(&[
+                "START TRANSACTION READ ONLY",
+                "SAVEPOINT s1",
+                "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED",
+                "SELECT COUNT(*) FROM t",
+                "SELECT COUNT(*) FROM t LOCK IN SHARE MODE",
+                "SAVEPOINT s2",
+                "ROLLBACK TO s1",
+                "RELEASE SAVEPOINT s1",
+                "COMMIT",
+            ])),
+        ),
+        (
             "what ends a transaction with `completion_type` leaves none to others",
             chains(),
         ),
