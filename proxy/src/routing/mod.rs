@@ -70,7 +70,10 @@ pub fn route(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
         );
     }
     match view.transaction {
-        Transaction::ReadOnly if leaves_something(plan, view.allowed_functions) => {
+        Transaction::ReadOnly
+            if leaves_something(plan, view.allowed_functions)
+                || (!view.autocommit && sets_autocommit(plan)) =>
+        {
             return target(
                 Place::Writer,
                 "it may leave something on its connection, so the read-only transaction goes on on the writer",
@@ -176,6 +179,13 @@ pub fn leaves_something(plan: &Plan, allowed_functions: &[String]) -> bool {
             .parts
             .iter()
             .any(|part| leaves_something(part, allowed_functions))
+}
+
+/// True if the statement sets `autocommit`. Switched on, it ends a transaction, and servers leave the
+/// next one read-only if that one was.
+pub fn sets_autocommit(plan: &Plan) -> bool {
+    matches!(plan.transaction, Some(TransactionEffect::SetAutocommit(_)))
+        || plan.parts.iter().any(|part| sets_autocommit(part))
 }
 
 /// True if the list has every function that the statement calls and that is not built in.

@@ -24,7 +24,7 @@ use crate::error::SqlError;
 use crate::pool::{Lease, State, Tracked};
 use crate::rarely::rarely;
 use crate::relay::{RelayError, Reply};
-use crate::routing::Transaction;
+use crate::routing::{self, Transaction};
 use crate::sql::possessions::Transfer;
 use crate::sql::{self, Found, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
 
@@ -146,6 +146,7 @@ impl Session {
             rarely(self.learn_beginning(&lease)).await;
         }
         let was_open = self.transaction != Transaction::None;
+        let was_read_only = was_open && self.transaction != Transaction::ReadWrite;
         self.note_transaction(plan, &reply, &lease);
         self.note_deferred(plan, &reply);
         if was_open && ends_transaction(plan) {
@@ -153,6 +154,11 @@ impl Session {
         }
         self.note_holds(plan, sql, &reply, &tracked);
         self.note_for_next_transaction(plan, sql, &reply);
+        if was_read_only && self.transaction == Transaction::None && routing::sets_autocommit(plan)
+        {
+            self.holds |= Holds::NEXT_TRANSACTION;
+            self.for_next_transaction = vec![b"SET TRANSACTION READ ONLY".as_slice().into()];
+        }
         if let Some(transfers) = transfers {
             self.possessions.note(transfers, reply.error.is_some());
             self.holds -= self.possessions.needless();

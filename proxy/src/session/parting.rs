@@ -91,7 +91,8 @@ impl Session {
         let commits = |plan: &Plan| plan.transaction == Some(TransactionEffect::ImplicitCommit);
         let goes_on = commits(plan)
             || plan.parts.iter().any(|part| commits(part))
-            || routing::leaves_something(plan, &self.world.config.routing.reader_functions);
+            || routing::leaves_something(plan, &self.world.config.routing.reader_functions)
+            || (!self.autocommit() && routing::sets_autocommit(plan));
         let is_over = match first.transaction {
             _ if goes_on => true,
             // Without a word about it, MySQL stays read-only.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use isthmus_protocol::packet;
@@ -229,10 +230,18 @@ impl Session {
                     error: Some(error),
                     ..Reply::default()
                 };
-                // Where the statement was not sent, neither were the questions behind it.
-                let followups = if was_sent { followups } else { Vec::new() };
-                let planned = &passage.planned;
-                let flow = self.finish(lease, planned, reply, followups, work).await?;
+                let planned = &*passage.planned;
+                let flow = if was_sent {
+                    self.finish(lease, planned, reply, followups, work).await?
+                } else {
+                    // No more was tried than to prepare it, and nothing asked behind that.
+                    let tried = Planned {
+                        plan: Arc::new(planned.plan.preparation()),
+                        ..planned.clone()
+                    };
+                    let finishing = self.finish(lease, &tried, reply, Vec::new(), work);
+                    finishing.await?
+                };
                 // The connection has the error of what was to be executed.
                 self.diagnostics.are_elsewhere |= was_sent;
                 Ok(Next::Over(flow))

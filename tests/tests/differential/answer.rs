@@ -71,6 +71,13 @@ pub(crate) fn how_it_broke(error: &io::Error) -> ErrorKind {
 }
 
 impl Answer {
+    /// The number of the error that it ends with.
+    pub(crate) fn error(&self) -> Option<u16> {
+        let (what, packet) = self.packets.last()?;
+        let error = ErrPacket::parse(&packet.payload).ok();
+        error.filter(|_| *what == What::Err).map(|error| error.code)
+    }
+
     /// Reads what answers one command.
     pub(crate) async fn read(client: &mut Client, kind: Kind) -> Self {
         let mut answer = Self::default();

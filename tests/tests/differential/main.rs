@@ -1,7 +1,7 @@
 //! Generated sessions get from the proxy what a direct connection gives: each statement runs on
 //! a server alone and through the proxy, and the answers are compared packet by packet.
 //!
-//! `scripts/test differential [--statements N] [--seed S] [--server mysql|mariadb]`
+//! `scripts/test differential [--statements N] [--seed S] [--server mysql|mariadb] [--differences N]`
 //!
 //! A script is a few sessions side by side, each with a schema of its own, which take turns on
 //! few backend connections and leave on them what they can. When an answer differs, steps are

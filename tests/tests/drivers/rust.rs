@@ -326,6 +326,39 @@ isthmus_tests::on_each_flavor! {
         assert_eq!(still.as_deref(), Some("text 3"));
     }
 
+    async fn tables_are_migrated_and_filled(stage) {
+        let mut seen = Vec::new();
+        for (schema, mut connection) in [
+            ("rust_filled_directly", stage.connect_to_writer().await),
+            ("rust_filled", stage.connect().await),
+        ] {
+            stage.schema(schema).await;
+            for migration in [
+                "USE SCHEMA",
+                "CREATE TABLE owners (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40) NOT NULL)",
+                "CREATE TABLE things (id INT AUTO_INCREMENT PRIMARY KEY, owner INT, note TEXT)",
+                "ALTER TABLE things ADD COLUMN made DATETIME(6) NULL, ADD INDEX by_owner (owner)",
+                "ALTER TABLE things ADD CONSTRAINT owned FOREIGN KEY (owner) REFERENCES owners (id)",
+                "ALTER TABLE owners RENAME COLUMN name TO title",
+                "CREATE VIEW titles AS SELECT title FROM owners",
+                "ALTER TABLE things DROP COLUMN note",
+            ] {
+                connection.query_drop(migration.replace("SCHEMA", schema)).await.unwrap();
+            }
+            // In one command where a server takes that, as MariaDB's bulk execution.
+            connection.exec_batch("INSERT INTO owners (title) VALUES (?)", (0..500).map(|n| (format!("owner {n}"),))).await.unwrap();
+            let rows: Vec<String> = (1..=500).map(|n| format!("({n}, '2026-11-28 00:00:00.{n:06}')")).collect();
+            connection.query_drop(format!("INSERT INTO things (owner, made) VALUES {}", rows.join(", "))).await.unwrap();
+            let affected = connection.affected_rows();
+            let refused = connection.query_drop("INSERT INTO things (owner) VALUES (501)").await.unwrap_err();
+            let titles: Vec<String> = connection.query("SELECT title FROM titles ORDER BY title LIMIT 9").await.unwrap();
+            let sum: Option<(u64, String)> =
+                connection.query_first("SELECT COUNT(*), MAX(made) FROM things JOIN owners ON owner = owners.id").await.unwrap();
+            seen.push((affected, server_error(refused).code, titles, sum));
+        }
+        assert_eq!(seen[1], seen[0]);
+    }
+
     async fn transactions_commit_and_roll_back(stage) {
         let schema = stage.schema("rust_transactions").await;
         let mut connection = stage.connect_with(|options| options.db_name(Some(&schema))).await;

@@ -461,5 +461,19 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 "SHOW WARNINGS",
             ])),
         ),
+        (
+            "what cannot be prepared again has made no id",
+            script(vec![
+                prepare("INSERT INTO t (a) VALUES (5)"),
+                execute(&[]),
+                query("SELECT LAST_INSERT_ID()"),
+                query("DROP TABLE t"),
+                execute(&[]),
+                query("SELECT LAST_INSERT_ID()"),
+                execute(&[]),
+                execute(&[]),
+                query("SELECT LAST_INSERT_ID()"),
+            ]),
+        ),
     ]
 }

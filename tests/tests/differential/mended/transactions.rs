@@ -273,6 +273,23 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "what switches autocommit on in a read-only transaction leaves the next one read-only",
+            script(queries(&[
+                "SET autocommit = 0",
+                "START TRANSACTION READ ONLY",
+                "SELECT COUNT(*) FROM t",
+                "SET autocommit = 1",
+                "INSERT INTO t (a) VALUES (77)",
+                "BEGIN",
+                "INSERT INTO t (a) VALUES (77)",
+                "COMMIT",
+                "INSERT INTO t (a) VALUES (77)",
+                "START TRANSACTION READ ONLY",
+                "SET autocommit = 1",
+                "COMMIT",
+            ])),
+        ),
+        (
             "a read-only transaction that goes on on the writer keeps its savepoints",
             script(queries(&[
                 "START TRANSACTION READ ONLY",
