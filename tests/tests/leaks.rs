@@ -431,6 +431,87 @@ async fn a_reset_leaves_the_schema_what_it_is(flavor: Flavor) {
     assert_eq!(other.query(&charset).await.unwrap().value(), "cp1251");
 }
 
+/// Whoever's schema is gone does not get to the one that others have left a connection in.
+async fn a_schema_that_is_gone_is_not_another_ones(flavor: Flavor) {
+    let rig = Rig::start(flavor, "[pool]\nmax_connections = 4").await;
+    let others = format!("{}_others", rig.schema);
+    for statement in [
+        format!("CREATE DATABASE {others}"),
+        format!("CREATE TABLE {others}.t (id INT AUTO_INCREMENT PRIMARY KEY, a INT)"),
+    ] {
+        rig.lab.writer().execute(statement).await.unwrap();
+    }
+    rig.lab.wait_caught_up().await.unwrap();
+    let mut client = rig.wire().await;
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        let mut stranger = rig.wire().await;
+        let enter = format!("USE {others}");
+        say(
+            &mut stranger,
+            &[&enter, "BEGIN", "INSERT INTO t (a) VALUES (1)"],
+        )
+        .await;
+        strangers.push(stranger);
+    }
+    for stranger in &mut strangers {
+        say(stranger, &["COMMIT"]).await;
+    }
+    let gone = format!("DROP DATABASE {}", rig.schema);
+    rig.lab.writer().execute(gone).await.unwrap();
+    for statement in ["INSERT INTO t (a) VALUES (2)", "DELETE FROM t"] {
+        let refused = client.query(statement).await.unwrap().code();
+        assert!(
+            matches!(refused, 1046 | 1049 | 1146),
+            "{statement}: {refused}"
+        );
+    }
+    let count = format!("{ON_WRITER}SELECT COUNT(*) FROM {others}.t WHERE a = 1");
+    assert_eq!(strangers[0].query(&count).await.unwrap().value(), "3");
+}
+
+/// What was inserted and rolled back has used an id, wherever the connection goes then.
+async fn the_id_of_what_was_rolled_back(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, a INT)"])
+        .await;
+    drop(rig.direct_writer().await);
+    let address = rig.proxy.address();
+    let mut client = Client::connect(address).await.unwrap().unwrap();
+    client
+        .authenticate(&rig.user, PASSWORD, None)
+        .await
+        .unwrap()
+        .unwrap();
+    let enter = format!("USE {}", rig.schema);
+    say(
+        &mut client,
+        &[
+            "BEGIN",
+            &enter,
+            "INSERT INTO t (id, a) VALUES (NULL, 1)",
+            "ROLLBACK",
+        ],
+    )
+    .await;
+    let id = client.query("SELECT LAST_INSERT_ID()").await.unwrap();
+    assert_eq!(id.value(), "1");
+
+    let mut client = rig.wire().await;
+    say(
+        &mut client,
+        &[
+            "BEGIN",
+            "INSERT INTO t (a) VALUES (1)",
+            "ROLLBACK",
+            "START TRANSACTION READ ONLY",
+        ],
+    )
+    .await;
+    let id = client.query("SELECT LAST_INSERT_ID()").await.unwrap();
+    assert_eq!(id.value(), "2");
+}
+
 /// A view may call what sets a variable: the server tells of it, and no other session sees it.
 #[tokio::test]
 async fn what_a_view_sets_stays_with_its_session() {
@@ -454,6 +535,8 @@ async fn what_a_view_sets_stays_with_its_session() {
 }
 
 isthmus_tests::on_both! {
+    a_schema_that_is_gone_is_not_another_ones
+    the_id_of_what_was_rolled_back
     a_reset_leaves_the_schema_what_it_is
     nobody_sees_what_is_anothers
     who_disappears_leaves_nothing

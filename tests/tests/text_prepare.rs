@@ -221,3 +221,31 @@ async fn a_client_with_query_attributes_deallocates() {
         client.query(statement).await.unwrap().expect_ok();
     }
 }
+
+/// A statement whose schema is gone is in nobody's way.
+async fn a_schema_that_is_gone(flavor: Flavor) {
+    let rig = Rig::start(flavor, "[pool]\nmax_connections = 1").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)", "CREATE PROCEDURE idles() DO 0"])
+        .await;
+    let mut client = rig.wire().await;
+    let (schema, other) = (&rig.schema, format!("{}_gone", rig.schema));
+    for statement in [
+        format!("CREATE DATABASE {other}"),
+        format!("USE {other}"),
+        "PREPARE s FROM 'SELECT 1'".into(),
+        format!("USE {schema}"),
+        format!("DROP DATABASE {other}"),
+        "CALL idles()".into(),
+        "BEGIN".into(),
+        "INSERT INTO t VALUES (1)".into(),
+        "CALL idles()".into(),
+        "COMMIT".into(),
+    ] {
+        client.query(&statement).await.unwrap().expect_ok();
+    }
+    let here = "SELECT CONCAT(DATABASE(), (SELECT COUNT(*) FROM t))";
+    let here = client.query(&format!("/* isthmus:writer */ {here}")).await;
+    assert_eq!(here.unwrap().value(), format!("{schema}1"));
+}
+
+isthmus_tests::on_both! { a_schema_that_is_gone }

@@ -25,6 +25,50 @@ async fn what_fails_leaves_no_table_locked(flavor: Flavor) {
     alter.unwrap();
 }
 
+/// What others write on a connection whose transaction a deadlock has ended is committed.
+async fn nobody_pays_for_a_deadlock(flavor: Flavor) {
+    let rig = Rig::start(flavor, "[pool]\nmax_connections = 2").await;
+    rig.prepare_data(&[
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT)",
+        "INSERT INTO t VALUES (1, 0), (2, 0)",
+    ])
+    .await;
+    let (mut first, mut second) = (rig.connect().await, rig.connect().await);
+    for (client, id) in [(&mut first, 1), (&mut second, 2)] {
+        client.query_drop("BEGIN").await.unwrap();
+        let update = format!("UPDATE t SET a = a + 1 WHERE id = {id}");
+        client.query_drop(update).await.unwrap();
+    }
+    let outcomes = tokio::join!(
+        first.query_drop("UPDATE t SET a = a + 1 WHERE id = 2"),
+        second.query_drop("UPDATE t SET a = a + 1 WHERE id = 1"),
+    );
+    for (client, outcome) in [(first, outcomes.0), (second, outcomes.1)] {
+        let mut client = client;
+        if outcome.is_err() {
+            assert_eq!(code(outcome), 1213);
+            client.query_drop("ROLLBACK").await.unwrap();
+        } else {
+            client.query_drop("COMMIT").await.unwrap();
+        }
+    }
+    // At once, so that both connections are used.
+    let mut others = [rig.connect().await, rig.connect().await];
+    let [one, another] = &mut others;
+    let outcomes = tokio::join!(
+        one.query_drop("INSERT INTO t SELECT 3, SLEEP(0.5)"),
+        another.query_drop("INSERT INTO t SELECT 4, SLEEP(0.5)"),
+    );
+    outcomes.0.unwrap();
+    outcomes.1.unwrap();
+    for other in others {
+        other.disconnect().await.unwrap();
+    }
+    let mut direct = rig.direct_writer().await;
+    let count: Option<u32> = direct.query_first("SELECT COUNT(*) FROM t").await.unwrap();
+    assert_eq!(count, Some(4));
+}
+
 /// A lock on a reader would protect nothing.
 async fn a_read_only_transaction_locks_rows_on_the_writer(flavor: Flavor) {
     let rig = Rig::start(flavor, "").await;
@@ -85,6 +129,7 @@ async fn the_next_transaction_is_the_clients(flavor: Flavor) {
 }
 
 isthmus_tests::on_both! {
+    nobody_pays_for_a_deadlock
     what_fails_leaves_no_table_locked
     a_read_only_transaction_locks_rows_on_the_writer
     the_next_transaction_is_the_clients

@@ -124,10 +124,14 @@ impl Lease {
         object.is_clean = false;
         tokio::spawn(async move {
             match object.roll_back(asks_id, state.as_ref()).await {
-                Ok(Some(packets)) if fits => {
-                    object.is_clean = true;
-                    object.stream.rest();
-                    drop(object);
+                Ok(Some(packets)) => {
+                    if fits {
+                        object.is_clean = true;
+                        object.stream.rest();
+                        drop(object);
+                    } else {
+                        drop(Object::take(object));
+                    }
                     // The session may have ended.
                     let _ = answer.send(packets);
                 }

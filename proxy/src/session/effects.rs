@@ -116,7 +116,7 @@ impl Session {
                     true => self.finds_rows_within(sql, &lease).0,
                     false => reply.has_result_set,
                 };
-            if !has_found {
+            if !has_found || reply.error.is_some() {
                 // The connection tells of others.
                 self.diagnostics.found_rows = found_rows;
             }
@@ -405,9 +405,14 @@ impl Session {
         self.handle.set_at_rest();
         self.diagnostics.note_departure();
         self.has_seen_elsewhere |= lease.leads_to_writer() || self.is_guest();
+        // What it has begun is lost too, and so are the ids that nobody has read.
         let was_open = self.transaction != Transaction::None
             || !self.holds.is_empty()
-            || !self.assigned.is_empty();
+            || !self.assigned.is_empty()
+            || !plan.holds.is_empty()
+            || self.has_made_ids
+            || makes_ids(plan)
+            || is_upload(plan);
         self.note_lost_write(plan);
         self.cursors.clear();
         if was_open {
@@ -424,11 +429,18 @@ impl Session {
         let Some(error) = &reply.error else {
             return false;
         };
+        // No server knows of the transaction, so none has ended it.
+        if self.deferred.begins() && !self.deferred.reads_ahead {
+            return false;
+        }
         let is_opaque = matches!(plan.kind, Call | Compound | Execute | Script | Unknown);
         // What fails may have ended the transaction before, or because it failed.
         let may_have_ended = self.transaction != Transaction::None
             && (ends_transaction(plan) || ROLLS_BACK.contains(&error.code));
-        is_opaque || may_have_ended || (!self.autocommit() && self.lease.is_none())
+        // Servers begin it before an engine refuses the snapshot.
+        let may_have_begun = matches!(plan.transaction, Some(TransactionEffect::Begin { .. }));
+        let is_unknown = is_opaque || may_have_ended || may_have_begun;
+        is_unknown || (!self.autocommit() && self.lease.is_none())
     }
 
     async fn ask_status(&mut self, lease: &mut Lease, reply: &mut Reply) -> Result<(), RelayError> {

@@ -124,7 +124,10 @@ impl Session {
         let Some(mut lease) = self.lease.take() else {
             return Ok(());
         };
-        let rescued = self.rescue(&mut lease, plan).await;
+        // Nothing of the statement has run here.
+        let mut untouched = plan.preparation();
+        untouched.unknown_functions.clear();
+        let rescued = self.rescue(&mut lease, &untouched).await;
         let is_told = rescued.is_ok();
         if !self.assigned.is_empty() {
             return rescued;
@@ -173,6 +176,8 @@ impl Session {
             && let Some(id) = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok())
         {
             self.diagnostics.last_insert_id = id;
+            // Another connection may have been given the one before.
+            self.has_own_id = false;
         }
         Ok(())
     }

@@ -82,8 +82,9 @@ impl Session {
         };
         // Nothing unselects a schema: where it fails behind a BEGIN, the transaction has to go on without.
         let selects = plan.kind == sql::Kind::Use && self.transaction == Transaction::None;
-        let has_schema = (self.state.schema.is_some() && !is_without_schema(&work)) || selects;
         loop {
+            // The one that the session had may have turned out to be gone.
+            let has_schema = (self.state.schema.is_some() && !is_without_schema(&work)) || selects;
             let borrowing = self.borrow(&mut passage.destination, has_schema, passage.start);
             let mut lease = match borrowing.await {
                 Ok(lease) => lease,
@@ -285,14 +286,15 @@ impl Session {
                 ..
             }
         );
-        let is_at_rest = followups.is_empty() || !was_sent;
+        let is_refused_write = outcome
+            .error()
+            .is_some_and(ServerError::is_read_only_refusal);
+        // What has been refused may have set something before: a function that a view calls.
+        let is_at_rest = !was_sent || (followups.is_empty() && !is_refused_write);
         lease.is_clean = is_at_rest && lease.fits_its_pool() && !self.deferred.reads_ahead;
         // Others may have the connection at once, and a KILL of this session is none of theirs.
         self.handle.set_at_rest();
-        if outcome
-            .error()
-            .is_some_and(ServerError::is_read_only_refusal)
-        {
+        if is_refused_write {
             let planned = self.shared.plans.remember_writer(&passage.planned);
             passage.planned = Cow::Owned(planned);
             self.last.redirected(REFUSED_AS_WRITE);

@@ -154,6 +154,13 @@ impl Session {
                 continue;
             };
             let state = self.state_to_prepare(lease, &statement, is_held);
+            // By itself, so that nothing has changed where its schema is gone. It is not executed then.
+            if let Some(schema) = state.schema.as_deref().filter(|name| name.is_ascii()) {
+                let selected = self.shared.states.intern(lease.state.with_schema(schema));
+                if lease.change_to(&selected).await?.is_some() {
+                    continue;
+                }
+            }
             if let Some(error) = lease.change_to(&state).await? {
                 return Err(Failure::Refused(error));
             }

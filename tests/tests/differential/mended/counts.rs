@@ -1,6 +1,6 @@
 //! ROW_COUNT(), FOUND_ROWS() and LAST_INSERT_ID().
 
-use super::{execute, prepare, queries, query, script, with_cursor};
+use super::{actor, execute, prepare, queries, query, script, with_cursor};
 use crate::script::{Script, Step, Value};
 
 pub(super) fn scripts() -> Vec<(&'static str, Script)> {
@@ -461,19 +461,32 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
                 "SHOW WARNINGS",
             ])),
         ),
-        (
-            "what cannot be prepared again has made no id",
-            script(vec![
-                prepare("INSERT INTO t (a) VALUES (5)"),
-                execute(&[]),
-                query("SELECT LAST_INSERT_ID()"),
-                query("DROP TABLE t"),
-                execute(&[]),
-                query("SELECT LAST_INSERT_ID()"),
-                execute(&[]),
-                execute(&[]),
-                query("SELECT LAST_INSERT_ID()"),
-            ]),
-        ),
+        ("what cannot be prepared again has made no id", unprepared()),
     ]
+}
+
+/// One session whose statement cannot be prepared any more, and one that makes ids on all connections.
+fn unprepared() -> Script {
+    let mut steps = vec![
+        (0, prepare("INSERT INTO t (a) VALUES (5)")),
+        (0, execute(&[])),
+        (0, query("DROP TABLE t")),
+    ];
+    for number in 0..8 {
+        let other = query(&format!(
+            "INSERT INTO t (a) VALUES (1{number}), (2{number})"
+        ));
+        steps.extend([(1, other), (1, Step::Swap)]);
+    }
+    for _ in 0..8 {
+        steps.extend([
+            (0, execute(&[])),
+            (0, query("SELECT LAST_INSERT_ID()")),
+            (0, Step::Swap),
+        ]);
+    }
+    Script {
+        actors: vec![actor("one", true), actor("two", true)],
+        steps,
+    }
 }
