@@ -125,7 +125,8 @@ impl Connection {
         }
     }
 
-    /// Why an idle connection is not to be lent any more `now`.
+    /// Why an idle connection is not to be lent any more `now`. The caller closes it then: a KILL that
+    /// is on its way to it is told once.
     pub(super) fn is_over(&self, now: Instant) -> Option<CloseReason> {
         if now.saturating_duration_since(self.born) >= self.life {
             Some(CloseReason::Age)

@@ -12,9 +12,9 @@ use crate::topology::is_carried;
 /// They follow the schema.
 const OF_THE_SCHEMA: [&str; 2] = ["character_set_database", "collation_database"];
 
-/// No session sets them, though one's values may differ: by the limits of its account, or because the
-/// global values have been changed since it began. The last need a privilege, and differ for the
-/// latter reason.
+/// No session sets the first three, though one's values may differ: by the limits of its account, or
+/// because the global values have changed since its connection was made. The others differ for that
+/// reason too, and few sessions may set them.
 const NOT_OF_SESSIONS: [&str; 5] = [
     "max_allowed_packet",
     "max_user_connections",

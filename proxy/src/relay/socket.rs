@@ -77,7 +77,7 @@ impl Socket {
         }
     }
 
-    /// Reads to the end of what is in `out`.
+    /// Reads what is there behind what is in `out`; 0 bytes when the other end has closed.
     pub(super) async fn read_buf(&mut self, out: &mut BytesMut) -> io::Result<usize> {
         match &mut self.layer {
             Layer::Plain(tcp) => tcp.read_buf(out).await,

@@ -550,7 +550,11 @@ impl Session {
     fn note_for_next_transaction(&mut self, plan: &Plan, sql: &[u8], reply: &Reply) {
         if !self.holds.contains(Holds::NEXT_TRANSACTION) || uses_up_characteristics(plan) {
             self.for_next_transaction = Vec::new();
-        } else if sets_characteristics(plan) && reply.error.is_none() && !sql.contains(&b'?') {
+        } else if sets_characteristics(plan)
+            && reply.error.is_none()
+            // The value of a parameter is not in the text.
+            && !sql.contains(&b'?')
+        {
             let statements = &mut self.for_next_transaction;
             statements.retain(|known| **known != *sql);
             if statements.len() == MOST_FOR_NEXT {
