@@ -12,7 +12,9 @@ use isthmus_protocol::status::Status;
 
 use super::Session;
 use super::conversation::{Ended, Flow};
-use super::followup::{Followup, Told, is_upload, makes_ids, read_answer, write_followups};
+use super::followup::{
+    Followup, Told, is_upload, makes_ids, may_have_made_ids, read_answer, write_followups,
+};
 use super::opening::changes_beginning;
 use super::possessions;
 use super::stale::Staleness;
@@ -109,7 +111,10 @@ impl Session {
             match reading.await {
                 Ok(answers) => told = answers,
                 // The answer is out already; only the connection is lost.
-                Err(_) => return Ok(self.lose(plan, &lease)),
+                Err(_) => {
+                    self.has_made_ids |= makes_ids(plan) && may_have_made_ids(plan, &reply);
+                    return Ok(self.lose(plan, &lease));
+                }
             }
             let has_found = plan.needs.contains(Needs::CALC_FOUND_ROWS)
                 || match plan.is_script() {
@@ -411,7 +416,6 @@ impl Session {
             || !self.assigned.is_empty()
             || !plan.holds.is_empty()
             || self.has_made_ids
-            || makes_ids(plan)
             || is_upload(plan);
         self.note_lost_write(plan);
         self.cursors.clear();

@@ -13,7 +13,7 @@ use super::effects::{ends_transaction, is_opaque};
 use crate::config::Source;
 use crate::consistency::{GtidSet, written, written_question};
 use crate::pool::{COLLATIONS, CURRENT_ROLE, Lease, VERSIONING, only_value, user_variable};
-use crate::relay::{self, RelayError, Tracking};
+use crate::relay::{self, RelayError, Reply, Tracking};
 use crate::routing::Transaction;
 use crate::sql::{self, Holds, Needs, Place, Plan};
 use crate::topology::is_carried;
@@ -382,6 +382,13 @@ pub(super) fn makes_ids(plan: &Plan) -> bool {
         && (has_function
             || matches!(plan.kind, Insert | Replace | Call | Compound | Execute)
             || plan.parts.iter().any(|part| makes_ids(part)))
+}
+
+/// Whether LAST_INSERT_ID() may be another one behind this answer. An OK without an id tells that an
+/// INSERT has made none.
+pub(super) fn may_have_made_ids(plan: &Plan, reply: &Reply) -> bool {
+    let is_told = matches!(plan.kind, sql::Kind::Insert | sql::Kind::Replace);
+    !is_told || reply.error.is_some() || reply.last_insert_id != 0
 }
 
 pub(super) fn is_upload(plan: &Plan) -> bool {
