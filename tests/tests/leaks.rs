@@ -512,25 +512,67 @@ async fn the_id_of_what_was_rolled_back(flavor: Flavor) {
     assert_eq!(id.value(), "2");
 }
 
-/// A view may call what sets a variable: the server tells of it, and no other session sees it.
+/// A view may call what sets a variable, and may fail then: the server tells of it, and no other
+/// session sees it.
 #[tokio::test]
 async fn what_a_view_sets_stays_with_its_session() {
     let rig = Rig::start(Flavor::Mysql, "[pool]\nmax_connections = 1").await;
     let schema = &rig.schema;
-    let function = format!(
-        "CREATE FUNCTION {schema}.left_behind() RETURNS INT DETERMINISTIC NO SQL BEGIN SET @left = 42; RETURN 1; END"
-    );
-    rig.lab.writer().execute(function).await.unwrap();
-    rig.prepare_data(&["CREATE VIEW v AS SELECT left_behind() AS one"])
-        .await;
+    for (name, end) in [
+        ("left_behind", "RETURN 1"),
+        ("stopped", "SIGNAL SQLSTATE '45000'; RETURN 1"),
+    ] {
+        let function = format!(
+            "CREATE FUNCTION {schema}.{name}() RETURNS INT DETERMINISTIC NO SQL BEGIN SET @left = 42; {end}; END"
+        );
+        rig.lab.writer().execute(function).await.unwrap();
+    }
+    rig.prepare_data(&[
+        "CREATE VIEW v AS SELECT left_behind() AS one",
+        "CREATE VIEW failing AS SELECT stopped() AS one",
+    ])
+    .await;
     for hint in [ON_WRITER, ON_READER] {
+        for (view, works) in [("v", true), ("failing", false)] {
+            let mut client = rig.wire().await;
+            let read = format!("{hint}SELECT one FROM {view}");
+            let answer = client.query(&read).await.unwrap();
+            assert_eq!(!matches!(answer, Answer::Err(_)), works, "{read}");
+            client.say_goodbye().await;
+            let mut other = rig.wire().await;
+            let left = format!("{hint}SELECT COALESCE(@left, 'nothing')");
+            let seen = other.query(&left).await.unwrap();
+            assert_eq!(seen.value(), "nothing", "{read}");
+        }
+    }
+}
+
+/// No reset takes a connection out of a resource group: it goes with the session.
+#[tokio::test]
+async fn a_resource_group_goes_with_its_session() {
+    let rig = Rig::start(Flavor::Mysql, "[pool]\nmax_connections = 1").await;
+    for statement in [
+        format!("CREATE RESOURCE GROUP {} TYPE = USER", rig.user),
+        format!("GRANT RESOURCE_GROUP_USER ON *.* TO {}", rig.user),
+    ] {
+        rig.lab.writer().execute(statement).await.unwrap();
+    }
+    // The server's own number.
+    let connection = "SELECT CONNECTION_ID() FROM information_schema.PROCESSLIST LIMIT 1";
+    let choose = format!("SET RESOURCE GROUP {}", rig.user);
+    for ends_by_reset in [false, true] {
         let mut client = rig.wire().await;
-        let read = format!("{hint}SELECT one FROM v");
-        assert_eq!(client.query(&read).await.unwrap().value(), "1");
-        client.say_goodbye().await;
+        client.query(&choose).await.unwrap().expect_ok();
+        let chosen = client.query(connection).await.unwrap().value();
+        if ends_by_reset {
+            let reset = client.command(&[Command::ResetConnection as u8]).await;
+            reset.unwrap().expect_ok();
+        } else {
+            client.say_goodbye().await;
+        }
         let mut other = rig.wire().await;
-        let left = format!("{hint}SELECT COALESCE(@left, 'nothing')");
-        assert_eq!(other.query(&left).await.unwrap().value(), "nothing");
+        let next = other.query(connection).await.unwrap().value();
+        assert_ne!(next, chosen, "reset: {ends_by_reset}");
     }
 }
 

@@ -180,6 +180,40 @@ async fn a_schema_that_only_the_role_may_use(flavor: Flavor) {
     rig.lab.writer().execute(cleaning).await.unwrap();
 }
 
+/// A routine finds the statements that its session has prepared with a role, also where the schema is
+/// one that only the role may use.
+async fn a_routine_finds_what_a_role_has_prepared(flavor: Flavor) {
+    let overlay = "[pool]\nmax_connections = 1\nborrow_timeout = \"5s\"";
+    let rig = Rig::start(flavor, overlay).await;
+    let (role, theirs) = (format!("{}_role", rig.user), format!("{}_theirs", rig.user));
+    for statement in [
+        format!("CREATE DATABASE {theirs}"),
+        format!("CREATE PROCEDURE {theirs}.p() EXECUTE x"),
+        format!("CREATE ROLE {role}"),
+        format!("REVOKE ALL PRIVILEGES, GRANT OPTION FROM {}", rig.user),
+        format!("GRANT SELECT ON {}.* TO {}", rig.schema, rig.user),
+        format!("GRANT ALL ON {theirs}.* TO {role}"),
+        format!("GRANT {role} TO {}", rig.user),
+    ] {
+        rig.lab.writer().execute(statement).await.unwrap();
+    }
+    rig.lab.wait_caught_up().await.unwrap();
+    let mut client = rig.wire().await;
+    let mut other = rig.wire().await;
+    for statement in [
+        format!("SET ROLE {role}"),
+        format!("USE {theirs}"),
+        "PREPARE x FROM 'SELECT 5'".into(),
+    ] {
+        assert_eq!(say(&mut client, &statement).await, None, "{statement}");
+    }
+    let elsewhere = format!("{ON_WRITER}SELECT 1");
+    assert_eq!(say(&mut other, &elsewhere).await, None);
+    assert_eq!(client.query("CALL p()").await.unwrap().value(), "5");
+    let cleaning = format!("DROP DATABASE {theirs}");
+    rig.lab.writer().execute(cleaning).await.unwrap();
+}
+
 /// What a session has set with a role, it takes back with that role alone.
 #[tokio::test]
 async fn a_privileged_variable_is_nobody_elses_trouble() {
@@ -213,4 +247,5 @@ async fn a_privileged_variable_is_nobody_elses_trouble() {
 isthmus_tests::on_both! {
     roles_follow_their_session
     a_schema_that_only_the_role_may_use
+    a_routine_finds_what_a_role_has_prepared
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use isthmus_lab::Flavor;
+use isthmus_tests::beside::holds;
 use isthmus_tests::rig::{Rig, code};
 use mysql_async::prelude::Queryable;
 
@@ -128,7 +129,54 @@ async fn the_next_transaction_is_the_clients(flavor: Flavor) {
     }
 }
 
+/// To switch autocommit off that is off ends nothing: a transaction keeps what it reads.
+async fn a_snapshot_stays(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let mut client = rig.connect().await;
+    client.query_drop("SET autocommit = 0").await.unwrap();
+    client
+        .query_drop("START TRANSACTION READ ONLY")
+        .await
+        .unwrap();
+    let count = "SELECT COUNT(*) FROM t";
+    assert_eq!(client.query_first(count).await.unwrap(), Some(0));
+    let mut direct = rig.direct_writer().await;
+    direct.query_drop("INSERT INTO t VALUES (1)").await.unwrap();
+    client.query_drop("SET autocommit = 0").await.unwrap();
+    assert_eq!(client.query_first(count).await.unwrap(), Some(0));
+}
+
+/// A query of tables is the transaction that SET TRANSACTION is for: the session does not keep its
+/// connection any longer, nor does anybody else find it read-only.
+async fn a_query_was_the_next_transaction(flavor: Flavor) {
+    let rig = Rig::start(flavor, "[pool]\nmax_connections = 1").await;
+    let no_transactions = "CREATE TABLE plain (a INT) ENGINE = MyISAM";
+    rig.prepare_data(&["CREATE TABLE t (a INT)", no_transactions])
+        .await;
+    for table in ["t", "plain"] {
+        let (mut client, mut other) = (rig.connect().await, rig.connect().await);
+        client
+            .query_drop("SET TRANSACTION READ ONLY")
+            .await
+            .unwrap();
+        client.query_drop("SELECT 1").await.unwrap();
+        assert_eq!(holds(&mut client).await, ["next_transaction"]);
+        let read = format!("SELECT * FROM {table}");
+        client.query_drop(read).await.unwrap();
+        assert!(holds(&mut client).await.is_empty());
+        for session in [&mut other, &mut client] {
+            session
+                .query_drop("INSERT INTO t VALUES (1)")
+                .await
+                .unwrap();
+        }
+    }
+}
+
 isthmus_tests::on_both! {
+    a_snapshot_stays
+    a_query_was_the_next_transaction
     nobody_pays_for_a_deadlock
     what_fails_leaves_no_table_locked
     a_read_only_transaction_locks_rows_on_the_writer

@@ -85,10 +85,11 @@ impl Lease {
 
     /// Gives the connection back after removing what a session left on it. For a connection that
     /// is at rest: every response was read to its end. The receiver gets no answer: it hears that
-    /// nothing of the session is left.
-    pub fn reset_and_release(mut self) -> oneshot::Receiver<Vec<u8>> {
+    /// nothing of the session is left. A connection with what no reset removes is to be closed: it
+    /// `may_stay` no longer.
+    pub fn reset_and_release(mut self, may_stay: bool) -> oneshot::Receiver<Vec<u8>> {
         let (over, receiver) = oneshot::channel();
-        let fits = self.fits_its_pool();
+        let fits = may_stay && self.fits_its_pool();
         let Some(mut object) = self.object.take() else {
             return receiver;
         };

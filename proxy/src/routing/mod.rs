@@ -72,7 +72,7 @@ pub fn route(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
     match view.transaction {
         Transaction::ReadOnly
             if leaves_something(plan, view.allowed_functions)
-                || (!view.autocommit && sets_autocommit(plan)) =>
+                || (!view.autocommit && may_switch_autocommit_on(plan)) =>
         {
             return target(
                 Place::Writer,
@@ -181,11 +181,13 @@ pub fn leaves_something(plan: &Plan, allowed_functions: &[String]) -> bool {
             .any(|part| leaves_something(part, allowed_functions))
 }
 
-/// True if the statement sets `autocommit`. Switched on, it ends a transaction, and servers leave the
+/// True if the statement may switch `autocommit` on. That ends a transaction, and servers leave the
 /// next one read-only if that one was.
-pub fn sets_autocommit(plan: &Plan) -> bool {
-    matches!(plan.transaction, Some(TransactionEffect::SetAutocommit(_)))
-        || plan.parts.iter().any(|part| sets_autocommit(part))
+pub fn may_switch_autocommit_on(plan: &Plan) -> bool {
+    matches!(
+        plan.transaction,
+        Some(TransactionEffect::SetAutocommit(None | Some(true)))
+    ) || plan.parts.iter().any(|part| may_switch_autocommit_on(part))
 }
 
 /// True if the list has every function that the statement calls and that is not built in.

@@ -28,7 +28,10 @@ use crate::rarely::rarely;
 use crate::relay::{RelayError, Reply};
 use crate::routing::{self, Transaction};
 use crate::sql::possessions::Transfer;
-use crate::sql::{self, Found, Holds, Needs, Place, Plan, Planned, Releases, TransactionEffect};
+use crate::sql::{
+    self, Found, Holds, Needs, OwnSchema, Place, Plan, Planned, Releases, TableName,
+    TransactionEffect,
+};
 
 /// The servers' own.
 const USUAL_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -116,12 +119,13 @@ impl Session {
                     return Ok(self.lose(plan, &lease));
                 }
             }
-            let has_found = plan.needs.contains(Needs::CALC_FOUND_ROWS)
+            let calculates = plan.needs.contains(Needs::CALC_FOUND_ROWS);
+            let has_found = (calculates && reply.error.is_none())
                 || match plan.is_script() {
-                    true => self.finds_rows_within(sql, &lease).0,
+                    true => self.finds_rows_within(sql, &reply, &lease).0,
                     false => reply.has_result_set,
                 };
-            if !has_found || reply.error.is_some() {
+            if !has_found {
                 // The connection tells of others.
                 self.diagnostics.found_rows = found_rows;
             }
@@ -159,10 +163,12 @@ impl Session {
         }
         self.note_holds(plan, sql, &reply, &tracked);
         self.note_for_next_transaction(plan, sql, &reply);
-        if was_read_only && self.transaction == Transaction::None && routing::sets_autocommit(plan)
-        {
+        if was_read_only && self.leaves_next_read_only(plan) {
             self.holds |= Holds::NEXT_TRANSACTION;
-            self.for_next_transaction = vec![b"SET TRANSACTION READ ONLY".as_slice().into()];
+            // Of several statements, others may have ended it, or have used that up.
+            if !plan.is_script() {
+                self.for_next_transaction = vec![b"SET TRANSACTION READ ONLY".as_slice().into()];
+            }
         }
         if let Some(transfers) = transfers {
             self.possessions.note(transfers, reply.error.is_some());
@@ -187,7 +193,7 @@ impl Session {
         self.client.sequence = 0;
         // Behind an upload nothing could be asked.
         let asks_found = is_upload(plan) && plan.is_script() && self.is_leaving();
-        if asks_found && self.finds_rows_within(sql, &lease).0 {
+        if asks_found && self.finds_rows_within(sql, &reply, &lease).0 {
             let asking = rarely(self.ask_found_rows(&mut lease));
             if asking.await.is_err() {
                 return Ok(self.lose(plan, &lease));
@@ -208,7 +214,8 @@ impl Session {
             }
             return flow;
         }
-        if self.leaves_tables_locked(plan) {
+        let leaves_more = self.is_leaving() && std::mem::take(&mut self.may_leave_characteristics);
+        if leaves_more || self.leaves_tables_locked(plan) {
             self.note_held();
             self.handle.set_at_rest();
             let state = self.state_to_leave(&lease);
@@ -309,7 +316,7 @@ impl Session {
             return;
         }
         let (finds, shows) = match plan.is_script() {
-            true => self.finds_rows_within(sql, lease),
+            true => self.finds_rows_within(sql, reply, lease),
             false => (reply.has_result_set, sql::finds_rows(plan, sql)),
         };
         if reply.is_result_set && shows {
@@ -332,8 +339,12 @@ impl Session {
         }
     }
 
-    fn finds_rows_within(&self, sql: &[u8], lease: &Lease) -> (bool, bool) {
-        sql::finds_rows_within(sql, self.state.dialect, lease.server.is_mariadb)
+    fn finds_rows_within(&self, sql: &[u8], reply: &Reply, lease: &Lease) -> (bool, bool) {
+        let ran = match reply.error {
+            Some(_) => reply.earlier.len() + usize::from(reply.status.is_some()),
+            None => usize::MAX,
+        };
+        sql::finds_rows_within(sql, self.state.dialect, lease.server.is_mariadb, ran)
     }
 
     /// Whether the statement ends the session, by its RELEASE or by the session's `completion_type`.
@@ -513,15 +524,7 @@ impl Session {
         if self.transaction != Transaction::None && !ends_transaction(plan) {
             new -= Holds::NEXT_TRANSACTION;
         }
-        // A routine changed something that the server does not name, or may have: on MySQL also one that
-        // a view calls. MariaDB says so of much that changes nothing.
-        let calls_unseen = || {
-            plan.kind == sql::Kind::Select
-                && plan.user_variables.is_empty()
-                && !self.is_mariadb()
-                && !sql::possessions::borrows_variables(plan, sql, self.state.dialect)
-        };
-        let is_changed = tracked.has_unnamed_change && (is_opaque(plan) || calls_unseen());
+        let is_changed = tracked.has_unnamed_change && self.may_run_unseen(plan);
         if is_changed || (self.may_have_stopped(plan, sql, reply) && is_opaque(plan)) {
             new |= Holds::UNNAMED_CHANGE;
         }
@@ -546,8 +549,49 @@ impl Session {
             if self.transaction == Transaction::None && is_boundary(plan) {
                 self.holds -= Holds::NEXT_TRANSACTION;
             }
+            if self.holds.contains(Holds::NEXT_TRANSACTION) && self.was_the_next_transaction(plan) {
+                self.holds -= Holds::NEXT_TRANSACTION;
+                self.may_leave_characteristics = true;
+            }
         }
         self.holds |= new;
+    }
+
+    /// Whether a change that the server does not name may be that of a routine: on MySQL also of one
+    /// that a view calls. MariaDB says so of much that changes nothing.
+    fn may_run_unseen(&self, plan: &Plan) -> bool {
+        let may_call = plan.kind == sql::Kind::Select && plan.user_variables.is_empty();
+        is_opaque(plan) || (may_call && !self.is_mariadb())
+    }
+
+    /// Whether SET autocommit has ended a read-only transaction. Servers leave the next one read-only
+    /// then, which is told of nowhere, unless the session's are anyway.
+    fn leaves_next_read_only(&self, plan: &Plan) -> bool {
+        const NAMES: [&str; 2] = ["transaction_read_only", "tx_read_only"];
+        let is_set = |plan: &Plan| plan.variables.iter().any(|name| NAMES.contains(&&**name));
+        let is_usual = |name: &&str| {
+            let value = self.state.variables.get(*name);
+            value.is_some_and(|value| matches!(&**value, b"ON" | b"1"))
+        };
+        self.transaction == Transaction::None
+            && routing::may_switch_autocommit_on(plan)
+            && !is_set(plan)
+            && !NAMES.iter().any(is_usual)
+    }
+
+    /// Whether the statement was the transaction that characteristics had been set for: a query of
+    /// tables by itself. Should its tables know no transactions, a ROLLBACK takes them back as the
+    /// connection is given back.
+    fn was_the_next_transaction(&self, plan: &Plan) -> bool {
+        let is_own = |table: &TableName| match &table.schema {
+            Some(schema) => OwnSchema::from_name(schema.as_bytes()).is_some(),
+            None => self.state.dialect.own_schema.is_some(),
+        };
+        let mut tables = plan.tables.iter().flatten();
+        self.transaction == Transaction::None
+            && self.autocommit()
+            && plan.is_plain()
+            && !tables.any(is_own)
     }
 
     /// Takes note of a SET TRANSACTION, which a preparation would use up.
@@ -677,7 +721,7 @@ impl Session {
         if self.loses_warnings() {
             lease.has_unnamed_change = false;
             self.rescue_warnings(lease).await?;
-            if lease.has_unnamed_change && is_opaque(plan) {
+            if lease.has_unnamed_change && self.may_run_unseen(plan) {
                 self.holds |= Holds::UNNAMED_CHANGE;
             }
         }
@@ -734,7 +778,8 @@ fn uses_up_characteristics(plan: &Plan) -> bool {
     plan.kind == sql::Kind::Prepare || plan.may_read_tables()
 }
 
-/// Whether the statement sets what counts for the next transaction, and nothing else.
+/// Whether the statement sets what counts for the next transaction, alone or for the whole session, and
+/// nothing else.
 fn sets_characteristics(plan: &Plan) -> bool {
     let is_one = |name: &String| {
         matches!(
@@ -744,7 +789,8 @@ fn sets_characteristics(plan: &Plan) -> bool {
     };
     plan.kind == sql::Kind::SetTransaction
         || (plan.kind == sql::Kind::Set
-            && matches!(plan.transaction, Some(TransactionEffect::SetNext { .. }))
+            && plan.place == Place::Session
+            && !plan.variables.is_empty()
             && plan.variables.iter().all(is_one)
             && plan.user_variables.is_empty())
 }

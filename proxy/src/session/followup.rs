@@ -385,10 +385,11 @@ pub(super) fn makes_ids(plan: &Plan) -> bool {
 }
 
 /// Whether LAST_INSERT_ID() may be another one behind this answer. An OK without an id tells that an
-/// INSERT has made none.
+/// INSERT has made none, if it is not that behind the rows of a RETURNING.
 pub(super) fn may_have_made_ids(plan: &Plan, reply: &Reply) -> bool {
     let is_told = matches!(plan.kind, sql::Kind::Insert | sql::Kind::Replace);
-    !is_told || reply.error.is_some() || reply.last_insert_id != 0
+    let has_made_none = reply.error.is_none() && !reply.has_result_set && reply.last_insert_id == 0;
+    !is_told || !has_made_none
 }
 
 pub(super) fn is_upload(plan: &Plan) -> bool {

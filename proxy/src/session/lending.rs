@@ -580,7 +580,7 @@ impl Session {
         }
         self.handle.set_at_rest();
         match is_astray {
-            true => drop(lease.reset_and_release()),
+            true => drop(lease.reset_and_release(true)),
             false => self.release(lease),
         }
     }

@@ -71,7 +71,8 @@ impl Session {
         self.diagnostics.note_departure();
         self.handle.set_at_rest();
         let is_writer = lease.leads_to_writer();
-        let answered = lease.reset_and_release();
+        let may_stay = !self.holds.contains(Holds::RESOURCE_GROUP);
+        let answered = lease.reset_and_release(may_stay);
         // Nobody waits for the locks of a reader.
         if is_writer {
             self.parting = Some(Parting {
@@ -92,7 +93,7 @@ impl Session {
         let goes_on = commits(plan)
             || plan.parts.iter().any(|part| commits(part))
             || routing::leaves_something(plan, &self.world.config.routing.reader_functions)
-            || (!self.autocommit() && routing::sets_autocommit(plan));
+            || (!self.autocommit() && routing::may_switch_autocommit_on(plan));
         let is_over = match first.transaction {
             _ if goes_on => true,
             // Without a word about it, MySQL stays read-only.

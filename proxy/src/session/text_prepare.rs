@@ -156,9 +156,16 @@ impl Session {
             let state = self.state_to_prepare(lease, &statement, is_held);
             // By itself, so that nothing has changed where its schema is gone. It is not executed then.
             if let Some(schema) = state.schema.as_deref().filter(|name| name.is_ascii()) {
-                let selected = self.shared.states.intern(lease.state.with_schema(schema));
-                if lease.change_to(&selected).await?.is_some() {
-                    continue;
+                // It may be one that only the role may use.
+                let selected = lease
+                    .state
+                    .with_role(state.role.clone())
+                    .with_schema(schema);
+                let selected = self.shared.states.intern(selected);
+                match lease.change_to(&selected).await? {
+                    Some(error) if error.is_about_a_schema() => continue,
+                    Some(error) => return Err(Failure::Refused(error)),
+                    None => {}
                 }
             }
             if let Some(error) = lease.change_to(&state).await? {

@@ -342,6 +342,8 @@ bitflags! {
         const UNNAMED_CHANGE = 1 << 11;
         /// A cursor is open.
         const CURSOR = 1 << 12;
+        /// The connection's thread was given to a resource group, in which it stays for good.
+        const RESOURCE_GROUP = 1 << 13;
     }
 }
 
@@ -351,7 +353,7 @@ impl Holds {
     pub const BINDING: Holds = Holds::all().difference(Holds::NEXT_TRANSACTION);
 
     /// Every hold by itself, in the order of their bits.
-    pub const EACH: [Holds; 13] = [
+    pub const EACH: [Holds; 14] = [
         Holds::USER_VARIABLE,
         Holds::TEMPORARY_TABLE,
         Holds::USER_LOCK,
@@ -365,6 +367,7 @@ impl Holds {
         Holds::TRANSACTION,
         Holds::UNNAMED_CHANGE,
         Holds::CURSOR,
+        Holds::RESOURCE_GROUP,
     ];
 
     /// The printable names of the holds in this set.
@@ -392,6 +395,7 @@ impl Holds {
             Holds::TRANSACTION => "transaction",
             Holds::UNNAMED_CHANGE => "unnamed_change",
             Holds::CURSOR => "cursor",
+            Holds::RESOURCE_GROUP => "resource_group",
             _ => "several",
         }
     }

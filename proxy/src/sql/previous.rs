@@ -174,8 +174,14 @@ impl Found {
     }
 }
 
-/// Which of several statements may have found rows: any of them, and the last one, in a result.
-pub fn finds_rows_within(sql: &[u8], dialect: Dialect, is_mariadb: bool) -> (bool, bool) {
+/// Which of several statements may have found rows: any of the first `ran`, and the last one of all, in a
+/// result.
+pub fn finds_rows_within(
+    sql: &[u8],
+    dialect: Dialect,
+    is_mariadb: bool,
+    ran: usize,
+) -> (bool, bool) {
     let statements = script::read(sql, dialect, true).statements;
     let text = |part: &ScriptStatement| sql.get(part.range.clone()).unwrap_or_default();
     let shows = |part: &ScriptStatement| shows_rows_found(&part.plan, text(part));
@@ -184,7 +190,7 @@ pub fn finds_rows_within(sql: &[u8], dialect: Dialect, is_mariadb: bool) -> (boo
         found.is_some() || shows(part) || has_query(text(part), dialect)
     };
     (
-        statements.iter().any(counts),
+        statements.iter().take(ran).any(counts),
         statements.last().is_some_and(shows),
     )
 }

@@ -22,6 +22,13 @@ pub(super) fn set(mut rest: Words<'_>, depth: u32) -> Plan {
         let global = scope.is_some_and(|word| word.is("global"));
         return transactions(global);
     }
+    if rest.accept_all(&["session", "authorization"]) {
+        return Plan::new(
+            Kind::Set,
+            Place::Refused,
+            "SET SESSION AUTHORIZATION is refused by Isthmus: the connection would stay another account's when others get it; log in as that account",
+        );
+    }
     if rest.accept("statement") {
         return for_statement(rest, depth);
     }
@@ -31,12 +38,7 @@ pub(super) fn set(mut rest: Words<'_>, depth: u32) -> Plan {
             .with_transaction(TransactionEffect::ImplicitCommit);
     }
     if rest.accept_all(&["resource", "group"]) {
-        return Plan::new(
-            Kind::Set,
-            Place::Writer,
-            "it is about a thread of one server",
-        )
-        .holding(Holds::ONE_SHOT);
+        return resource_group(rest);
     }
     let mut role = rest;
     if role.accept("role") && !role.peek().is_some_and(|word| is_assignment(&word)) {
@@ -45,6 +47,20 @@ pub(super) fn set(mut rest: Words<'_>, depth: u32) -> Plan {
         return plan;
     }
     assignments(rest)
+}
+
+/// MySQL's `SET RESOURCE GROUP name [FOR thread, …]`: without numbers it is about the own thread.
+fn resource_group(mut rest: Words<'_>) -> Plan {
+    let plan = Plan::new(
+        Kind::Set,
+        Place::Writer,
+        "it is about a thread of one server",
+    );
+    rest.next();
+    match rest.accept("for") {
+        true => plan,
+        false => plan.holding(Holds::RESOURCE_GROUP),
+    }
 }
 
 fn follows_password(mut words: Words<'_>) -> bool {

@@ -464,7 +464,12 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     (
         "refused",
-        &["SHUTDOWN", "RESTART", "CLONE LOCAL DATA DIRECTORY = '/x'"],
+        &[
+            "SHUTDOWN",
+            "RESTART",
+            "CLONE LOCAL DATA DIRECTORY = '/x'",
+            "SET SESSION AUTHORIZATION a@localhost",
+        ],
     ),
 ];
 
@@ -637,6 +642,8 @@ fn marks_and_holds() {
         ("SET @'a ' = 1", false, &["user_variable"]),
         ("CALL p(@'a\\\"')", true, &["user_variable"]),
         ("SET timestamp = 5", false, &["one_shot"]),
+        ("SET RESOURCE GROUP g", false, &["resource_group"]),
+        ("SET RESOURCE GROUP `for` FOR 5", false, &[]),
         ("SET TRANSACTION READ ONLY", false, &["next_transaction"]),
         ("HANDLER t OPEN", false, &["handler"]),
         ("XA START 'x'", false, &["xa"]),

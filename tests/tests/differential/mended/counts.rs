@@ -462,6 +462,25 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         ("what cannot be prepared again has made no id", unprepared()),
+        (
+            "FOUND_ROWS() of several statements of which one fails",
+            script(queries(&[
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "SELECT 1 UNION SELECT 2; SELECT * FROM missing",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "SELECT * FROM missing; SELECT 1 UNION SELECT 2",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "DO 1; SELECT * FROM missing",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2 UNION SELECT 3",
+                "INSERT INTO t (a) VALUES (1); SELECT SQL_CALC_FOUND_ROWS * FROM missing",
+                "SELECT FOUND_ROWS()",
+                "SELECT 1 UNION SELECT 2; SELECT SQL_CALC_FOUND_ROWS * FROM missing",
+                "SELECT FOUND_ROWS()",
+            ])),
+        ),
     ]
 }
 

@@ -290,6 +290,53 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "what counts for the next transaction of a statement prepared before is what was set last",
+            script(vec![
+                prepare("INSERT INTO t (a) VALUES (5)"),
+                query("SET TRANSACTION READ ONLY"),
+                query("SET SESSION transaction_read_only = 0"),
+                execute(&[]),
+            ]),
+        ),
+        (
+            "several statements that end a read-only transaction and switch autocommit on",
+            script(vec![
+                prepare("INSERT INTO t (a) VALUES (5)"),
+                query("SET autocommit = 0"),
+                query("START TRANSACTION READ ONLY"),
+                query("SELECT COUNT(*) FROM t"),
+                query("COMMIT; SET autocommit = 1"),
+                execute(&[]),
+            ]),
+        ),
+        (
+            "autocommit switched off where it is off leaves a read-only transaction what it reads",
+            script(vec![
+                query("SET autocommit = 0"),
+                query("START TRANSACTION READ ONLY"),
+                query("SELECT COUNT(*) FROM t"),
+                query("SET autocommit = 0"),
+                query("SELECT COUNT(*) FROM t"),
+                query("INSERT INTO t (a) VALUES (5)"),
+            ]),
+        ),
+        (
+            "a query of tables was the next transaction, and one of none was not",
+            script(queries(&[
+                "SET TRANSACTION READ ONLY",
+                "SELECT 1",
+                "SELECT COUNT(*) FROM t",
+                "INSERT INTO t (a) VALUES (5)",
+                "SET TRANSACTION READ ONLY",
+                "SELECT 1",
+                "INSERT INTO t (a) VALUES (5)",
+                "SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED, READ ONLY",
+                "SELECT COUNT(*) FROM information_schema.ENGINES",
+                "INSERT INTO t (a) VALUES (5)",
+                "INSERT INTO t (a) VALUES (5)",
+            ])),
+        ),
+        (
             "a read-only transaction that goes on on the writer keeps its savepoints",
             script(queries(&[
                 "START TRANSACTION READ ONLY",
