@@ -55,6 +55,16 @@ async fn what_may_not_be_killed_is_not(flavor: Flavor) {
         );
     }
     client.query("DO 1").await.unwrap().expect_ok();
+
+    let blueprint = blueprint.with_right(&other, "kills_all_sessions");
+    assert_eq!(rig.reload(&blueprint).await.0, 200);
+    let kill = format!("KILL {number}");
+    stranger.query(&kill).await.unwrap().expect_ok();
+    client.closed().await.unwrap();
+    let mut client = rig.wire().await;
+    let own = id(&mut stranger).await;
+    let refused = said(client.query(&format!("KILL {own}")).await.unwrap()).unwrap();
+    assert_eq!(refused.0, 1095, "{refused:?}");
 }
 
 /// A read that is killed with its session is not run again elsewhere.

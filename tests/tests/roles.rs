@@ -210,6 +210,7 @@ async fn a_routine_finds_what_a_role_has_prepared(flavor: Flavor) {
     let elsewhere = format!("{ON_WRITER}SELECT 1");
     assert_eq!(say(&mut other, &elsewhere).await, None);
     assert_eq!(client.query("CALL p()").await.unwrap().value(), "5");
+
     let cleaning = format!("DROP DATABASE {theirs}");
     rig.lab.writer().execute(cleaning).await.unwrap();
 }

@@ -198,6 +198,7 @@ impl List {
             backend,
             init,
             sees_all_sessions,
+            kills_all_sessions,
             stale_reads,
             optimistic_reads,
         } = user;
@@ -208,6 +209,7 @@ impl List {
         self.credentials("backend_user", "backend_password", backend);
         self.shown("init", AtOnce, texts(init));
         self.shown("sees_all_sessions", AtOnce, *sees_all_sessions);
+        self.shown("kills_all_sessions", AtOnce, *kills_all_sessions);
         self.shown("stale_reads", AtOnce, stale_reads.as_str());
         self.shown("optimistic_reads", AtOnce, *optimistic_reads);
     }

@@ -28,6 +28,8 @@ pub struct User {
     pub init: Vec<String>,
     /// Whether `SHOW ISTHMUS SESSIONS` shows it the sessions of others too.
     pub sees_all_sessions: bool,
+    /// Whether its `KILL` ends the sessions of others too.
+    pub kills_all_sessions: bool,
     /// When its sessions may read less than they have written.
     pub stale_reads: StaleReads,
     /// Whether the reads of a transaction that come before its first write may be answered by the
@@ -82,6 +84,8 @@ pub(super) struct RawUser {
     init: Option<Vec<InitStatement>>,
     #[serde(default)]
     sees_all_sessions: bool,
+    #[serde(default)]
+    kills_all_sessions: bool,
     #[serde(default)]
     stale_reads: StaleReads,
     #[serde(default)]
@@ -148,6 +152,7 @@ fn resolve_user(raw: RawUser, listen: &Listen, folder: &Path) -> Result<User, Fa
             None => listen.init.clone(),
         },
         sees_all_sessions: raw.sees_all_sessions,
+        kills_all_sessions: raw.kills_all_sessions,
         stale_reads: raw.stale_reads,
         optimistic_reads: raw.optimistic_reads,
     })

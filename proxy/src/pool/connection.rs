@@ -44,6 +44,8 @@ pub struct Connection {
     pub state: Arc<State>,
     /// Whether an answer since this was last looked at has told of a change without a name.
     pub has_unnamed_change: bool,
+    /// Whether characteristics of the next transaction may be left on it, which a ROLLBACK takes back.
+    pub may_have_characteristics: bool,
     /// What LAST_INSERT_ID() returns on it, if that is known.
     pub last_insert_id: Option<u64>,
     /// What the login begins with, as it stands behind SET ROLE.
@@ -107,6 +109,7 @@ impl Connection {
             server,
             state,
             has_unnamed_change: false,
+            may_have_characteristics: false,
             last_insert_id: Some(0),
             login_role: NO_ROLE.into(),
             inherited: Variables::new(),
@@ -268,6 +271,7 @@ impl Connection {
         let sent = self.stream.write_all(&out).await;
         sent.map_err(RelayError::from_backend)?;
         let mut error = self.swallow(Kind::Simple).await?.error;
+        self.may_have_characteristics = false;
         let mut packets = Vec::new();
         if asks_id {
             let reply = swallow(&mut self.stream, Kind::Query, Some(&mut packets)).await;

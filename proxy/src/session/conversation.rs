@@ -113,9 +113,6 @@ pub struct Session {
     pub(super) has_written: bool,
     /// Whether it has changed rows, so that its end tells a GTID.
     pub(super) has_changed_rows: bool,
-    /// Whether characteristics for the next transaction may be left on the connection that the session
-    /// keeps.
-    pub(super) may_leave_characteristics: bool,
     /// Whether what ran on the connection that the session keeps may have changed what
     /// LAST_INSERT_ID() returns.
     pub(super) has_made_ids: bool,
@@ -206,7 +203,6 @@ impl Session {
             last: Last::default(),
             has_written: false,
             has_changed_rows: false,
-            may_leave_characteristics: false,
             has_made_ids: false,
             assigned: Vec::new(),
             has_own_id: false,
@@ -504,7 +500,6 @@ impl Session {
         self.suspects.clear();
         self.transaction = Transaction::None;
         self.deferred = Deferred::default();
-        self.may_leave_characteristics = false;
         self.has_made_ids = false;
         self.assigned.clear();
         self.cursors.clear();

@@ -131,12 +131,17 @@ impl Session {
             }
             self.diagnostics.note_question();
         }
+        // Behind an upload nothing could be asked.
+        let asks_found =
+            is_upload(plan) && plan.is_script() && self.finds_rows_within(sql, &reply, &lease).0;
         if self.needs_status(plan, &reply) {
             reply.status = told.status;
             if reply.status.is_none() {
                 let asking = rarely(self.ask_status(&mut lease, &mut reply));
                 if asking.await.is_err() {
-                    return Ok(self.lose(plan, &lease));
+                    self.lose(plan, &lease);
+                    // It may have been a transaction that is lost with it.
+                    return Ok(Flow::End(Ended::Closed));
                 }
                 self.diagnostics.are_elsewhere = true;
             }
@@ -162,6 +167,10 @@ impl Session {
             self.holding.release(Holds::TRANSACTION);
         }
         self.note_holds(plan, sql, &reply, &tracked);
+        if self.was_the_next_transaction(plan, work, &reply) {
+            self.holds -= Holds::NEXT_TRANSACTION;
+            lease.may_have_characteristics = true;
+        }
         self.note_for_next_transaction(plan, sql, &reply);
         if was_read_only && self.leaves_next_read_only(plan) {
             self.holds |= Holds::NEXT_TRANSACTION;
@@ -191,9 +200,7 @@ impl Session {
         }
         // The answer is out.
         self.client.sequence = 0;
-        // Behind an upload nothing could be asked.
-        let asks_found = is_upload(plan) && plan.is_script() && self.is_leaving();
-        if asks_found && self.finds_rows_within(sql, &reply, &lease).0 {
+        if asks_found && self.is_leaving() {
             let asking = rarely(self.ask_found_rows(&mut lease));
             if asking.await.is_err() {
                 return Ok(self.lose(plan, &lease));
@@ -214,8 +221,7 @@ impl Session {
             }
             return flow;
         }
-        let leaves_more = self.is_leaving() && std::mem::take(&mut self.may_leave_characteristics);
-        if leaves_more || self.leaves_tables_locked(plan) {
+        if self.leaves_tables_locked(plan) {
             self.note_held();
             self.handle.set_at_rest();
             let state = self.state_to_leave(&lease);
@@ -549,10 +555,6 @@ impl Session {
             if self.transaction == Transaction::None && is_boundary(plan) {
                 self.holds -= Holds::NEXT_TRANSACTION;
             }
-            if self.holds.contains(Holds::NEXT_TRANSACTION) && self.was_the_next_transaction(plan) {
-                self.holds -= Holds::NEXT_TRANSACTION;
-                self.may_leave_characteristics = true;
-            }
         }
         self.holds |= new;
     }
@@ -582,21 +584,26 @@ impl Session {
     /// Whether the statement was the transaction that characteristics had been set for: a query of
     /// tables by itself. Should its tables know no transactions, a ROLLBACK takes them back as the
     /// connection is given back.
-    fn was_the_next_transaction(&self, plan: &Plan) -> bool {
+    fn was_the_next_transaction(&self, plan: &Plan, work: &Work<'_>, reply: &Reply) -> bool {
         let is_own = |table: &TableName| match &table.schema {
             Some(schema) => OwnSchema::from_name(schema.as_bytes()).is_some(),
             None => self.state.dialect.own_schema.is_some(),
         };
         let mut tables = plan.tables.iter().flatten();
-        self.transaction == Transaction::None
+        self.holds.contains(Holds::NEXT_TRANSACTION)
+            && reply.error.is_none()
+            && self.transaction == Transaction::None
             && self.autocommit()
             && plan.is_plain()
+            && work.kind() != Kind::Fetch
             && !tables.any(is_own)
     }
 
     /// Takes note of a SET TRANSACTION, which a preparation would use up.
     fn note_for_next_transaction(&mut self, plan: &Plan, sql: &[u8], reply: &Reply) {
-        if !self.holds.contains(Holds::NEXT_TRANSACTION) || uses_up_characteristics(plan) {
+        let is_passed = uses_up_characteristics(plan)
+            || (sets_a_characteristic(plan) && !sets_characteristics(plan));
+        if !self.holds.contains(Holds::NEXT_TRANSACTION) || is_passed {
             self.for_next_transaction = Vec::new();
         } else if sets_characteristics(plan)
             && reply.error.is_none()
@@ -781,18 +788,23 @@ fn uses_up_characteristics(plan: &Plan) -> bool {
 /// Whether the statement sets what counts for the next transaction, alone or for the whole session, and
 /// nothing else.
 fn sets_characteristics(plan: &Plan) -> bool {
-    let is_one = |name: &String| {
-        matches!(
-            name.as_str(),
-            "transaction_isolation" | "tx_isolation" | "transaction_read_only" | "tx_read_only"
-        )
-    };
     plan.kind == sql::Kind::SetTransaction
-        || (plan.kind == sql::Kind::Set
+        || (sets_a_characteristic(plan)
             && plan.place == Place::Session
-            && !plan.variables.is_empty()
-            && plan.variables.iter().all(is_one)
+            && plan.variables.iter().all(is_characteristic)
             && plan.user_variables.is_empty())
+}
+
+/// Whether it is a SET that sets one of these by its name, perhaps among others.
+fn sets_a_characteristic(plan: &Plan) -> bool {
+    plan.kind == sql::Kind::Set && plan.variables.iter().any(is_characteristic)
+}
+
+fn is_characteristic(name: &String) -> bool {
+    matches!(
+        name.as_str(),
+        "transaction_isolation" | "tx_isolation" | "transaction_read_only" | "tx_read_only"
+    )
 }
 
 /// How many statements are kept that count for the next transaction, which has two characteristics.

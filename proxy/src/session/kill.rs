@@ -1,4 +1,5 @@
-//! `KILL`: ending other sessions of the same user, by the ids that the proxy gave them.
+//! `KILL`: ending other sessions, of the same user unless the configuration allows more, by the ids that
+//! the proxy gave them.
 
 use std::io;
 use std::sync::Arc;
@@ -103,14 +104,16 @@ impl Session {
         Ok(true)
     }
 
-    /// Ends another session of the same user, or what it runs.
+    /// Ends another session, or what it runs.
     async fn kill(&mut self, id: u64, scope: KillScope) -> Result<(), SqlError> {
         let own = &self.identity.user.name;
+        let config = self.world.config.user(own);
+        let kills_all = config.is_some_and(|user| user.kills_all_sessions);
         let target = u32::try_from(id)
             .ok()
             .and_then(|id| self.shared.sessions.get(id));
         let target = match target {
-            Some(target) if target.who().user == *own => target,
+            Some(target) if kills_all || target.who().user == *own => target,
             Some(_) => {
                 let message = format!("You are not owner of thread {id}");
                 return Err(SqlError::new(1095, "HY000", message));

@@ -11,7 +11,6 @@ use isthmus_protocol::result_set::Form;
 use isthmus_protocol::status::Status;
 
 use super::Session;
-use super::commands::mentions;
 use super::conversation::Flow;
 use super::diagnosis::Sending;
 use super::long_data::LongData;
@@ -21,7 +20,7 @@ use super::work::Work;
 use crate::admin::metrics::Route;
 use crate::error::SqlError;
 use crate::pool::{Lease, State};
-use crate::sql::{Kind, Needs, Place, Plan, Planned};
+use crate::sql::{self, Diagnosis, Dialect, Kind, Needs, Place, Plan, Planned};
 
 /// MariaDB's clients name the statement that was prepared last with this id.
 const LAST: u32 = u32::MAX;
@@ -257,7 +256,7 @@ impl Session {
         if original.planned.plan.place == Place::Previous
             && self.has_kept_conditions(&original.sql).await
             // A count has a cursor, the conditions have none.
-            && !(with_cursor && mentions(&original.sql, b"count"))
+            && !(with_cursor && is_count(&original.sql, self.state.dialect))
             && Box::pin(self.answer_diagnosis(&original.sql, Sending::BINARY)).await?
         {
             return Ok(Flow::Continue);
@@ -514,6 +513,11 @@ impl Session {
         };
         self.refuse(&SqlError::unknown_statement(id, &place)).await
     }
+}
+
+/// Whether it shows how many conditions there are.
+fn is_count(sql: &[u8], dialect: Dialect) -> bool {
+    matches!(sql::diagnosis(sql, dialect), Some(Diagnosis::Count { .. }))
 }
 
 fn names_user_variables(plan: &Plan) -> bool {

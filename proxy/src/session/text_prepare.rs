@@ -15,7 +15,7 @@ use super::exchange::Failure;
 use super::followup::Followup;
 use super::prelude::{NOTHING, not_sent};
 use super::work::Work;
-use crate::pool::Lease;
+use crate::pool::{Lease, State};
 use crate::sql::possessions::{Possession, Transfer};
 use crate::sql::{self, Holds, Place, Plan, Planned, TextCommand};
 
@@ -137,6 +137,23 @@ impl Session {
             && (plan.is_script() || runs_routine(plan) || plan.prepared.is_some())
     }
 
+    /// Selects the schema of a state on this connection, after its role, which may be the only one that
+    /// may use it; each by itself, so that it is known what has changed where one is gone.
+    async fn enter_schema(&self, lease: &mut Lease, state: &State) -> Result<bool, Failure> {
+        let Some(schema) = state.schema.as_deref().filter(|name| name.is_ascii()) else {
+            return Ok(true);
+        };
+        let with_role = lease.state.with_role(state.role.clone());
+        let with_schema = with_role.with_schema(schema);
+        for next in [with_role, with_schema] {
+            let next = self.shared.states.intern(next);
+            if lease.change_to(&next).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Gives the statements that a script names, or that a routine may, to this connection's server,
     /// under the names that the session has for them. From then on they are the server's.
     pub(super) async fn hand_over(
@@ -154,19 +171,9 @@ impl Session {
                 continue;
             };
             let state = self.state_to_prepare(lease, &statement, is_held);
-            // By itself, so that nothing has changed where its schema is gone. It is not executed then.
-            if let Some(schema) = state.schema.as_deref().filter(|name| name.is_ascii()) {
-                // It may be one that only the role may use.
-                let selected = lease
-                    .state
-                    .with_role(state.role.clone())
-                    .with_schema(schema);
-                let selected = self.shared.states.intern(selected);
-                match lease.change_to(&selected).await? {
-                    Some(error) if error.is_about_a_schema() => continue,
-                    Some(error) => return Err(Failure::Refused(error)),
-                    None => {}
-                }
+            if !self.enter_schema(lease, &state).await? {
+                // It is not executed then.
+                continue;
             }
             if let Some(error) = lease.change_to(&state).await? {
                 return Err(Failure::Refused(error));

@@ -64,8 +64,9 @@ pub(crate) const KNOWN: &[Known] = &[
     },
     Known {
         reason: "MariaDB names the row that an error came from after what ran before it on the connection, if the error is \
-                 about a parameter of a procedure.",
-        hide: rows_of_parameters,
+                 about a parameter of a procedure. At which row an UPDATE fails depends on the order in which it looks at \
+                 them, which each server's own statistics decide.",
+        hide: rows_of_errors,
     },
     Known {
         reason: "A user variable without a value is of another type when the connection has been asked for it before.",
@@ -469,7 +470,7 @@ fn length(number: u64) -> usize {
     out.len()
 }
 
-fn rows_of_parameters(question: Question<'_>, answer: &mut Answer) {
+fn rows_of_errors(question: Question<'_>, answer: &mut Answer) {
     const BEFORE: &[u8] = b" at row ";
     let may_call = match question.step {
         Step::Query(sql) => ["CALL ", "SHOW ", "SELECT @"]
@@ -478,7 +479,8 @@ fn rows_of_parameters(question: Question<'_>, answer: &mut Answer) {
         Step::Execute { .. } => true,
         _ => false,
     };
-    if question.flavor == Flavor::Mysql || !may_call {
+    let is_update = matches!(question.step, Step::Query(sql) if sql.starts_with("UPDATE "));
+    if !is_update && (question.flavor == Flavor::Mysql || !may_call) {
         return;
     }
     let texts = answer.packets.iter_mut();

@@ -103,6 +103,15 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "GET DIAGNOSTICS of ROW_COUNT, executed with a cursor that it has none of",
+            script(vec![
+                prepare("GET DIAGNOSTICS @number = NUMBER, @rows = ROW_COUNT"),
+                query("SELECT 1 + 'x', CAST('12x' AS SIGNED)"),
+                with_cursor(&[]),
+                query("SELECT @number, @rows"),
+            ]),
+        ),
+        (
             "GET DIAGNOSTICS tells all of the statement before, whose connection is gone",
             script(queries(&[
                 "INSERT INTO t (b) VALUES ('one'), ('two')",

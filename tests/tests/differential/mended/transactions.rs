@@ -299,6 +299,19 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "to fetch is no transaction",
+            script(vec![
+                query("INSERT INTO t (a) VALUES (1), (2), (3)"),
+                prepare("SELECT id FROM t ORDER BY id LIMIT 3"),
+                query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED"),
+                with_cursor(&[]),
+                query("SET TRANSACTION READ ONLY"),
+                Step::Fetch(0, 1),
+                Step::Fetch(0, 9),
+                query("INSERT INTO t (a) VALUES (5)"),
+            ]),
+        ),
+        (
             "several statements that end a read-only transaction and switch autocommit on",
             script(vec![
                 prepare("INSERT INTO t (a) VALUES (5)"),
