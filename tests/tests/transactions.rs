@@ -147,6 +147,23 @@ async fn a_snapshot_stays(flavor: Flavor) {
     assert_eq!(client.query_first(count).await.unwrap(), Some(0));
 }
 
+/// A reader says of a write that it is read-only, which is not why a transaction refuses it.
+async fn a_refused_write_is_explained_once(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let mut client = rig.connect().await;
+    client
+        .query_drop("START TRANSACTION READ ONLY")
+        .await
+        .unwrap();
+    for statement in ["DELETE FROM t", "INSERT INTO t VALUES (1)"] {
+        assert_eq!(code(client.query_drop(statement).await), 1792);
+        let shown: Vec<(String, u16, String)> = client.query("SHOW WARNINGS").await.unwrap();
+        let codes: Vec<u16> = shown.iter().map(|row| row.1).collect();
+        assert_eq!(codes, [1792], "{statement}: {shown:?}");
+    }
+}
+
 /// A query of tables is the transaction that SET TRANSACTION is for: the session does not keep its
 /// connection any longer, nor does anybody else find it read-only.
 async fn a_query_was_the_next_transaction(flavor: Flavor) {
@@ -176,6 +193,7 @@ async fn a_query_was_the_next_transaction(flavor: Flavor) {
 
 isthmus_tests::on_both! {
     a_snapshot_stays
+    a_refused_write_is_explained_once
     a_query_was_the_next_transaction
     nobody_pays_for_a_deadlock
     what_fails_leaves_no_table_locked

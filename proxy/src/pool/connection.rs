@@ -607,6 +607,7 @@ impl Connection {
         }
         let multi = self.state.multi_statements;
         self.last_insert_id = Some(0);
+        self.may_have_characteristics = false;
         self.prepared.clear();
         self.texts.clear();
         self.closing.clear();

@@ -460,6 +460,7 @@ impl Forwarding<'_> {
         backend.consume(len);
         packet::put(&mut self.out, sequence.unwrap_or_default(), &error.encode());
         self.reply.error = Some(error);
+        self.reply.is_replaced = true;
     }
 
     fn pass_prepare_ok(&mut self, backend: &mut Stream, len: usize) -> Result<(), RelayError> {

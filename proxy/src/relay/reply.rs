@@ -119,6 +119,8 @@ pub struct Earlier {
 pub struct Reply {
     /// The error that ended the response.
     pub error: Option<ServerError>,
+    /// Whether it was put in the place of a reader's, which the connection knows.
+    pub is_replaced: bool,
     /// The client has seen nothing of the response, since it was for another server to answer.
     pub is_held_back: bool,
     /// Status flags of the last OK; of no meaning after an error.

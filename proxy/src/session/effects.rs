@@ -171,7 +171,7 @@ impl Session {
             self.holds -= Holds::NEXT_TRANSACTION;
             lease.may_have_characteristics = true;
         }
-        self.note_for_next_transaction(plan, sql, &reply);
+        self.note_for_next_transaction(plan, work, &reply);
         if was_read_only && self.leaves_next_read_only(plan) {
             self.holds |= Holds::NEXT_TRANSACTION;
             // Of several statements, others may have ended it, or have used that up.
@@ -304,6 +304,8 @@ impl Session {
         if is_beside {
             self.diagnostics.note_beside(reply, self.is_leaving());
             self.recode_conditions(&lease.state);
+        } else if let Some(error) = reply.error.as_ref().filter(|_| reply.is_replaced) {
+            self.diagnostics.note_own(error.clone());
         } else {
             self.diagnostics.note(reply);
         }
@@ -318,13 +320,15 @@ impl Session {
 
     /// Takes note of what FOUND_ROWS() says.
     fn note_found_rows(&mut self, plan: &Plan, sql: &[u8], reply: &Reply, lease: &Lease) {
-        if reply.error.is_some() {
-            return;
-        }
         let (finds, shows) = match plan.is_script() {
             true => self.finds_rows_within(sql, reply, lease),
             false => (reply.has_result_set, sql::finds_rows(plan, sql)),
         };
+        if reply.error.is_some() {
+            // What ran before the error may have found some.
+            self.diagnostics.are_found_elsewhere &= !finds;
+            return;
+        }
         if reply.is_result_set && shows {
             self.diagnostics.note_found(reply.rows);
             return;
@@ -585,25 +589,32 @@ impl Session {
     /// tables by itself. Should its tables know no transactions, a ROLLBACK takes them back as the
     /// connection is given back.
     fn was_the_next_transaction(&self, plan: &Plan, work: &Work<'_>, reply: &Reply) -> bool {
-        let is_own = |table: &TableName| match &table.schema {
-            Some(schema) => OwnSchema::from_name(schema.as_bytes()).is_some(),
-            None => self.state.dialect.own_schema.is_some(),
-        };
-        let mut tables = plan.tables.iter().flatten();
         self.holds.contains(Holds::NEXT_TRANSACTION)
             && reply.error.is_none()
             && self.transaction == Transaction::None
             && self.autocommit()
             && plan.is_plain()
             && work.kind() != Kind::Fetch
-            && !tables.any(is_own)
+            && !self.names_own_tables(plan)
+    }
+
+    /// Whether it names a table of the schemas that servers have for themselves, which begin no
+    /// transaction.
+    fn names_own_tables(&self, plan: &Plan) -> bool {
+        let is_own = |table: &TableName| match &table.schema {
+            Some(schema) => OwnSchema::from_name(schema.as_bytes()).is_some(),
+            None => self.state.dialect.own_schema.is_some(),
+        };
+        plan.tables.iter().flatten().any(is_own)
     }
 
     /// Takes note of a SET TRANSACTION, which a preparation would use up.
-    fn note_for_next_transaction(&mut self, plan: &Plan, sql: &[u8], reply: &Reply) {
-        let is_passed = uses_up_characteristics(plan)
-            || (sets_a_characteristic(plan) && !sets_characteristics(plan));
-        if !self.holds.contains(Holds::NEXT_TRANSACTION) || is_passed {
+    fn note_for_next_transaction(&mut self, plan: &Plan, work: &Work<'_>, reply: &Reply) {
+        let sql = work.sql();
+        let has_passed = uses_up_characteristics(plan)
+            && work.kind() != Kind::Fetch
+            && !self.names_own_tables(plan);
+        if !self.holds.contains(Holds::NEXT_TRANSACTION) || has_passed {
             self.for_next_transaction = Vec::new();
         } else if sets_characteristics(plan)
             && reply.error.is_none()
@@ -788,23 +799,18 @@ fn uses_up_characteristics(plan: &Plan) -> bool {
 /// Whether the statement sets what counts for the next transaction, alone or for the whole session, and
 /// nothing else.
 fn sets_characteristics(plan: &Plan) -> bool {
+    let is_one = |name: &String| {
+        matches!(
+            name.as_str(),
+            "transaction_isolation" | "tx_isolation" | "transaction_read_only" | "tx_read_only"
+        )
+    };
     plan.kind == sql::Kind::SetTransaction
-        || (sets_a_characteristic(plan)
+        || (plan.kind == sql::Kind::Set
             && plan.place == Place::Session
-            && plan.variables.iter().all(is_characteristic)
+            && !plan.variables.is_empty()
+            && plan.variables.iter().all(is_one)
             && plan.user_variables.is_empty())
-}
-
-/// Whether it is a SET that sets one of these by its name, perhaps among others.
-fn sets_a_characteristic(plan: &Plan) -> bool {
-    plan.kind == sql::Kind::Set && plan.variables.iter().any(is_characteristic)
-}
-
-fn is_characteristic(name: &String) -> bool {
-    matches!(
-        name.as_str(),
-        "transaction_isolation" | "tx_isolation" | "transaction_read_only" | "tx_read_only"
-    )
 }
 
 /// How many statements are kept that count for the next transaction, which has two characteristics.

@@ -299,6 +299,15 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ]),
         ),
         (
+            "what counts for the next transaction of a statement that is prepared behind a read of none",
+            script(vec![
+                prepare("INSERT INTO t (a) VALUES (5)"),
+                query("SET TRANSACTION READ ONLY"),
+                query("SELECT COUNT(*) FROM information_schema.ENGINES"),
+                execute(&[]),
+            ]),
+        ),
+        (
             "to fetch is no transaction",
             script(vec![
                 query("INSERT INTO t (a) VALUES (1), (2), (3)"),
