@@ -175,6 +175,7 @@ impl<'a> Walk<'a> {
             autocommit: self.autocommit,
             holds,
             reads_ahead: false,
+            locks_reads: false,
             pinned: false,
             allowed_functions: self.allowed_functions,
         };

@@ -164,6 +164,55 @@ async fn a_refused_write_is_explained_once(flavor: Flavor) {
     }
 }
 
+/// What SET GLOBAL sets, it sets where the writes go.
+async fn a_global_variable_is_the_writers(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    let right = match flavor {
+        Flavor::Mysql => "SYSTEM_VARIABLES_ADMIN",
+        Flavor::Mariadb => "SUPER",
+    };
+    let grant = format!("GRANT {right} ON *.* TO {}", rig.user);
+    rig.lab.writer().execute(grant).await.unwrap();
+    rig.prepare_data(&["CREATE TABLE t (a INT)"]).await;
+    let mut client = rig.connect().await;
+    let mut direct = rig.direct_writer().await;
+    let read = "SELECT @@GLOBAL.max_prepared_stmt_count";
+    let before: u32 = direct.query_first(read).await.unwrap().unwrap();
+    for statement in [
+        "START TRANSACTION READ ONLY".to_owned(),
+        "SELECT * FROM t".to_owned(),
+        format!("SET GLOBAL max_prepared_stmt_count = {}", before - 1),
+        "COMMIT".to_owned(),
+    ] {
+        client.query_drop(statement).await.unwrap();
+    }
+    let now: Option<u32> = direct.query_first(read).await.unwrap();
+    assert_eq!(now, Some(before - 1));
+    let back = format!("SET GLOBAL max_prepared_stmt_count = {before}");
+    rig.lab.writer().execute(back).await.unwrap();
+}
+
+/// Reads of a SERIALIZABLE transaction lock what they read, which is of use on the writer alone.
+async fn a_serializable_transaction_locks_on_the_writer(flavor: Flavor) {
+    let rig = Rig::start(flavor, "").await;
+    rig.prepare_data(&["CREATE TABLE t (a INT)", "INSERT INTO t VALUES (1)"])
+        .await;
+    let mut client = rig.connect().await;
+    for statement in [
+        "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+        "START TRANSACTION READ ONLY",
+        "SELECT * FROM t",
+    ] {
+        client.query_drop(statement).await.unwrap();
+    }
+    let mut direct = rig.direct_writer().await;
+    direct
+        .query_drop("SET SESSION innodb_lock_wait_timeout = 1")
+        .await
+        .unwrap();
+    assert_eq!(code(direct.query_drop("UPDATE t SET a = 2").await), 1205);
+}
+
 /// A query of tables is the transaction that SET TRANSACTION is for: the session does not keep its
 /// connection any longer, nor does anybody else find it read-only.
 async fn a_query_was_the_next_transaction(flavor: Flavor) {
@@ -193,6 +242,8 @@ async fn a_query_was_the_next_transaction(flavor: Flavor) {
 
 isthmus_tests::on_both! {
     a_snapshot_stays
+    a_global_variable_is_the_writers
+    a_serializable_transaction_locks_on_the_writer
     a_refused_write_is_explained_once
     a_query_was_the_next_transaction
     nobody_pays_for_a_deadlock

@@ -1,6 +1,7 @@
 //! Where a statement goes: a pure function of its plan, its hints and the session.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::sql::{HintTarget, Hints, Holds, Kind, Needs, Place, Plan, TransactionEffect};
 
@@ -18,6 +19,9 @@ pub struct View<'a> {
     /// True if the statement is a read that `optimistic_reads` lets a reader answer before the
     /// transaction begins on the writer.
     pub reads_ahead: bool,
+    /// True if the statement begins a transaction whose reads lock what they read: at the isolation
+    /// level SERIALIZABLE.
+    pub locks_reads: bool,
     /// Functions that the configuration allows on readers, in lower case, with or without schema.
     pub allowed_functions: &'a [String],
 }
@@ -70,13 +74,10 @@ pub fn route(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
         );
     }
     match view.transaction {
-        Transaction::ReadOnly
-            if leaves_something(plan, view.allowed_functions)
-                || (!view.autocommit && may_switch_autocommit_on(plan)) =>
-        {
+        Transaction::ReadOnly if leaves_reader(plan, view.autocommit, view.allowed_functions) => {
             return target(
                 Place::Writer,
-                "it may leave something on its connection, so the read-only transaction goes on on the writer",
+                "it may do more than read, so the read-only transaction goes on on the writer",
             );
         }
         Transaction::ReadOnly => {
@@ -149,6 +150,9 @@ fn begin_or_end(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
     let stale = (view.pinned || hints.fresh) && hints.target != Some(HintTarget::Reader);
     let reason = match (may_read, hints.target) {
         (true, Some(HintTarget::Writer)) => Cow::Borrowed("a hint asks for the writer"),
+        (true, _) if view.locks_reads => {
+            Cow::Borrowed("a read-only transaction that locks what it reads: SERIALIZABLE")
+        }
         (true, _) if stale => Cow::Borrowed(
             "a read-only transaction, but the session must see what the reader may not have yet",
         ),
@@ -166,8 +170,38 @@ fn begin_or_end(plan: &Plan, hints: &Hints, view: &View<'_>) -> Route {
     }
 }
 
+/// True if a read-only transaction has to leave its reader for the statement: it commits by being what
+/// it is, may leave something that must be where the writes go, is about the server itself, or what
+/// stands in it behind the end of the transaction is for the writer.
+pub fn leaves_reader(plan: &Plan, autocommit: bool, allowed_functions: &[String]) -> bool {
+    let commits = |plan: &Plan| plan.transaction == Some(TransactionEffect::ImplicitCommit);
+    commits(plan)
+        || leaves_something(plan, allowed_functions)
+        || (!autocommit && may_switch_autocommit_on(plan))
+        || (matches!(plan.kind, Kind::Set | Kind::SetTransaction) && plan.place == Place::Writer)
+        || !may_stay_on_reader(&plan.parts)
+}
+
+/// True if several statements only read, and end the transaction at most with the last of them.
+fn may_stay_on_reader(parts: &[Arc<Plan>]) -> bool {
+    use TransactionEffect::{Commit, ReleaseSavepoint, Rollback, RollbackTo, Savepoint};
+    let Some((last, others)) = parts.split_last() else {
+        return true;
+    };
+    let may_stay = |plan: &Plan| {
+        let is_within = match plan.transaction {
+            None => plan.place != Place::Writer,
+            Some(Savepoint(_) | ReleaseSavepoint(_) | RollbackTo(_)) => true,
+            Some(_) => false,
+        };
+        plan.is_certain && is_within
+    };
+    let ends = matches!(last.transaction, Some(Commit { .. } | Rollback { .. }));
+    others.iter().all(|part| may_stay(part)) && ((ends && last.is_certain) || may_stay(last))
+}
+
 /// True if the statement may leave something on its connection that must be where the writes go.
-pub fn leaves_something(plan: &Plan, allowed_functions: &[String]) -> bool {
+fn leaves_something(plan: &Plan, allowed_functions: &[String]) -> bool {
     use Kind::{Call, Compound, Execute, Unknown};
     // To set the next transaction is refused in one.
     const NOTHING: Holds = Holds::TRANSACTION.union(Holds::NEXT_TRANSACTION);

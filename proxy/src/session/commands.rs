@@ -17,6 +17,7 @@ use super::{Session, identity};
 use crate::admin::metrics::{CacheOutcome, Route};
 use crate::error::SqlError;
 use crate::pool::State;
+use crate::routing::Transaction;
 use crate::sql::rewrite::{self, Values};
 use crate::sql::{self, Holds, Needs, Place, Plan, Planned};
 
@@ -76,6 +77,16 @@ impl Session {
         sql: &[u8],
         planned: &Planned,
     ) -> io::Result<Flow> {
+        // Before it is decided what its connection knows of the statement before. What is executed by
+        // name is another statement.
+        let may_leave = self.transaction == Transaction::ReadOnly || self.deferred.reads_ahead;
+        if may_leave
+            && planned.plan.prepared.is_none()
+            && let Err(error) = Box::pin(self.leave_what_is_over(planned)).await
+        {
+            self.refuse(&error).await?;
+            return Ok(Flow::End(Ended::Closed));
+        }
         if begins_here(&planned.plan) {
             let answering = Box::pin(self.answer_first(attributes, sql, &planned.hints));
             if let Some(flow) = answering.await? {
@@ -108,14 +119,8 @@ impl Session {
         {
             return Ok(flow);
         }
-        if planned.plan.transaction.is_some() {
-            if let Err(error) = Box::pin(self.leave_reader(&planned.plan)).await {
-                self.refuse(&error).await?;
-                return Ok(Flow::End(Ended::Closed));
-            }
-            if Box::pin(self.answer_at_once(planned)).await? {
-                return Ok(Flow::Continue);
-            }
+        if planned.plan.transaction.is_some() && Box::pin(self.answer_at_once(planned)).await? {
+            return Ok(Flow::Continue);
         }
         let lists_variables = lists_tracked_variables(&planned.plan);
         let announced = lists_variables.then(|| sql::without_announcement(sql));
@@ -181,7 +186,8 @@ impl Session {
         }
         // What brings LAST_INSERT_ID() or variables back would be the statement before.
         let brings_back = touches_ids(plan) && !self.has_own_id;
-        let has_front = brings_back || self.asks_for_own_variables(plan, sql);
+        let sets_again = !self.for_next_transaction.is_empty();
+        let has_front = brings_back || sets_again || self.asks_for_own_variables(plan, sql);
         if self.is_in_state() && !has_front && !self.diagnostics.are_elsewhere {
             // The connection is still there and knows better.
             values = Values {

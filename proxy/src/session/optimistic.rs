@@ -33,7 +33,7 @@ impl Session {
     }
 
     /// Whether reads of a transaction lock what they read.
-    fn is_serializable(&self) -> bool {
+    pub(super) fn is_serializable(&self) -> bool {
         let variables = &self.state.variables;
         let set = variables.get("transaction_isolation");
         match set.or_else(|| variables.get("tx_isolation")) {

@@ -10,7 +10,7 @@ use crate::admin::metrics::SavedTrip;
 use crate::error::SqlError;
 use crate::pool::only_value;
 use crate::routing::{self, Transaction};
-use crate::sql::{Holds, Place, Plan, TransactionEffect};
+use crate::sql::{Holds, Plan, TransactionEffect};
 
 /// A connection that the session has left and whose ROLLBACK or reset the server has yet to answer.
 #[derive(Debug)]
@@ -82,44 +82,26 @@ impl Session {
         }
     }
 
-    /// Leaves a transaction on a reader that the statement ends before it begins, so that it gets to
-    /// the writer, or whose connection the session may have to keep for the statement. Whether such a
-    /// transaction is committed or rolled back is the same. What ends it only if it is read without an
-    /// error finds one like it on the writer, and so does what does not end it. With an error, user
-    /// variables were lost, and the session has to end.
+    /// Leaves a transaction on a reader for a statement that is for the writer, or whose connection the
+    /// session may have to keep. Whether such a transaction is committed or rolled back is the same. What
+    /// begins another one ends it; behind anything else one like it goes on on the writer. With an error,
+    /// user variables were lost, and the session has to end.
     pub(super) async fn leave_reader(&mut self, plan: &Plan) -> Result<(), SqlError> {
-        let first = plan.parts.first().map_or(plan, |part| part);
-        let commits = |plan: &Plan| plan.transaction == Some(TransactionEffect::ImplicitCommit);
-        let goes_on = commits(plan)
-            || plan.parts.iter().any(|part| commits(part))
-            || routing::leaves_something(plan, &self.world.config.routing.reader_functions)
-            || (!self.autocommit() && routing::may_switch_autocommit_on(plan));
-        let is_over = match first.transaction {
-            _ if goes_on => true,
+        if self.transaction != Transaction::ReadOnly {
+            return Ok(());
+        }
+        let allowed = &self.world.config.routing.reader_functions;
+        let goes_on = routing::leaves_reader(plan, self.autocommit(), allowed);
+        let is_over = match plan.transaction {
             // Without a word about it, MySQL stays read-only.
-            Some(TransactionEffect::Begin { read_only, .. }) => {
-                let is_mariadb = self.is_mariadb();
-                read_only == Some(false) || (read_only.is_none() && is_mariadb)
-            }
-            // Of several statements, those behind it may be for the writer.
-            Some(
-                TransactionEffect::Commit {
-                    chain: None | Some(false),
-                    ..
-                }
-                | TransactionEffect::Rollback {
-                    chain: None | Some(false),
-                    ..
-                },
-            ) => {
-                let is_usual = !self.state.variables.contains_key("completion_type");
-                plan.is_script() && plan.place != Place::Reader && is_usual
+            Some(TransactionEffect::Begin { read_only, .. }) if plan.is_certain => {
+                read_only == Some(false) || (read_only.is_none() && self.is_mariadb())
             }
             _ => false,
         };
         let has_cursors = self.has_open_cursors();
         let may_leave = self.held() - Holds::CURSOR == Holds::TRANSACTION;
-        if !is_over || self.transaction != Transaction::ReadOnly || !may_leave {
+        if !(goes_on || is_over) || !may_leave {
             return Ok(());
         }
         let Some(mut lease) = self.lease.take() else {

@@ -11,7 +11,7 @@ use isthmus_protocol::result_set::Form;
 use isthmus_protocol::status::Status;
 
 use super::Session;
-use super::conversation::Flow;
+use super::conversation::{Ended, Flow};
 use super::diagnosis::Sending;
 use super::long_data::LongData;
 use super::prelude::is_prepared;
@@ -264,6 +264,11 @@ impl Session {
         if !with_cursor && let ended @ Flow::End(_) = self.close_cursor(id, &entry.statement).await
         {
             return Ok(ended);
+        }
+        // Before it is decided what its connection knows of the statement before.
+        if let Err(error) = Box::pin(self.leave_reader(&original.planned.plan)).await {
+            self.refuse(&error).await?;
+            return Ok(Flow::End(Ended::Closed));
         }
         self.choose_executable(entry, with_cursor);
         if self.takes_detour(&entry.statement) {

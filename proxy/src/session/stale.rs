@@ -50,6 +50,7 @@ impl Session {
             holds: self.holds,
             pinned: false,
             reads_ahead: false,
+            locks_reads: false,
             allowed_functions: &self.world.config.routing.reader_functions,
         };
         let target = routing::route(plan, hints, &unpinned).target;

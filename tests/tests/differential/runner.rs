@@ -165,9 +165,12 @@ fn is_to_be_forgotten(step: &Step, answer: &Answer, is_call: bool, flavor: Flavo
         (Step::Query(sql), _) if counts_others(sql) => true,
         // An UPDATE that failed has counted as far as it got.
         (Step::Query(sql), Flavor::Mysql) if error.is_some() && sql.contains("UPDATE ") => true,
-        // No id is a date, or NULL, which an UPDATE sees without a look at the table, and leaves the number.
+        // No id is a date, a fraction or NULL, which an UPDATE sees without a look at the table, and leaves
+        // the number.
         (Step::Execute { values, .. }, Flavor::Mysql) if values.iter().any(Value::is_date) => true,
-        (Step::Execute { values, .. }, Flavor::Mysql) if values.last() == Some(&Value::Null) => {
+        (Step::Execute { values, .. }, Flavor::Mysql)
+            if values.last().is_some_and(Value::is_no_id) =>
+        {
             true
         }
         (_, Flavor::Mysql) => is_beside(step, answer),

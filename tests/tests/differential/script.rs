@@ -94,6 +94,11 @@ impl Value {
     pub(crate) fn is_date(&self) -> bool {
         matches!(self, Self::DateTime(..))
     }
+
+    /// Whether no row can have it for its id.
+    pub(crate) fn is_no_id(&self) -> bool {
+        matches!(self, Self::Null | Self::Double(_))
+    }
 }
 
 impl Script {

@@ -463,6 +463,15 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
         ),
         ("what cannot be prepared again has made no id", unprepared()),
         (
+            "ROW_COUNT() of a statement that is prepared behind SET TRANSACTION",
+            script(vec![
+                prepare("SELECT ROW_COUNT()"),
+                query("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"),
+                query("SELECT FOUND_ROWS()"),
+                execute(&[]),
+            ]),
+        ),
+        (
             "FOUND_ROWS() of several statements of which one fails",
             script(queries(&[
                 "SELECT 1 UNION SELECT 2 UNION SELECT 3",

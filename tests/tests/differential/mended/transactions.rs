@@ -6,6 +6,78 @@ use isthmus_protocol::capabilities::Capabilities;
 use isthmus_tests::wire::USUAL;
 
 pub(super) fn scripts() -> Vec<(&'static str, Script)> {
+    let mut scripts = others();
+    scripts.extend(BEHIND_READS.iter().map(|statements| {
+        let begin = ["START TRANSACTION READ ONLY", "SELECT id FROM t"];
+        let all = [&begin[..], statements].concat();
+        ("a read-only transaction on a reader", script(queries(&all)))
+    }));
+    scripts
+}
+
+/// What a session that has not written does in a read-only transaction.
+const BEHIND_READS: &[&[&str]] = &[
+    &["SELECT 1; COMMIT; INSERT INTO t (a) VALUES (7)"],
+    &[
+        "SELECT 1; START TRANSACTION READ WRITE; INSERT INTO t (a) VALUES (7)",
+        "INSERT INTO t (a) VALUES (7)",
+        "ROLLBACK",
+    ],
+    &["BEGIN; COMMIT; INSERT INTO t (a) VALUES (7)"],
+    &["SAVEPOINT s; ROLLBACK; INSERT INTO t (a) VALUES (7)"],
+    &[
+        "COMMIT foo; INSERT INTO t (a) VALUES (7)",
+        "INSERT INTO t (a) VALUES (7)",
+    ],
+    &[
+        "SELECT 1; COMMIT; SET TRANSACTION READ ONLY",
+        "INSERT INTO t (a) VALUES (7)",
+    ],
+    &[
+        "SELECT id FROM t; SAVEPOINT s; SELECT COUNT(*) FROM t; COMMIT",
+        "INSERT INTO t (a) VALUES (7)",
+    ],
+    &[
+        "START TRANSACTION READ ONLY, READ WRITE",
+        "INSERT INTO t (a) VALUES (7)",
+    ],
+    &[
+        "START TRANSACTION REED ONLY",
+        "INSERT INTO t (a) VALUES (7)",
+    ],
+    &[
+        "SELECT FOUND_ROWS(), ROW_COUNT(), GET_LOCK('x', 0)",
+        "DO RELEASE_ALL_LOCKS()",
+    ],
+    &[
+        "SELECT FOUND_ROWS(); SELECT GET_LOCK('x', 0)",
+        "DO RELEASE_ALL_LOCKS()",
+    ],
+    &[
+        "SELECT 1 + 'x', a FROM t",
+        "SHOW WARNINGS; SELECT GET_LOCK('x', 0)",
+        "DO RELEASE_ALL_LOCKS()",
+    ],
+    &[
+        "SELECT 1 + 'x', a FROM t",
+        "SELECT @@warning_count, a FROM t FOR UPDATE",
+    ],
+    &[
+        "INSERT INTO t (a) VALUES (7); SELECT 1",
+        "SHOW WARNINGS",
+        "INSERT INTO t (a) VALUES (7)",
+        "GET DIAGNOSTICS CONDITION 1 @errno = MYSQL_ERRNO",
+        "SELECT @errno, @@error_count",
+    ],
+    &[
+        "SET autocommit = 0",
+        "SELECT 1; COMMIT; SELECT COUNT(*) FROM t",
+        "INSERT INTO t (a) VALUES (7)",
+        "ROLLBACK",
+    ],
+];
+
+fn others() -> Vec<(&'static str, Script)> {
     vec![
         (
             "a DDL that is executed with a cursor leaves a transaction on the reader, where others are open",
