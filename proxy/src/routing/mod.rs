@@ -178,7 +178,7 @@ pub fn leaves_reader(plan: &Plan, autocommit: bool, allowed_functions: &[String]
     commits(plan)
         || leaves_something(plan, allowed_functions)
         || (!autocommit && may_switch_autocommit_on(plan))
-        || (matches!(plan.kind, Kind::Set | Kind::SetTransaction) && plan.place == Place::Writer)
+        || plan.sets_server
         || !may_stay_on_reader(&plan.parts)
 }
 
@@ -190,7 +190,7 @@ fn may_stay_on_reader(parts: &[Arc<Plan>]) -> bool {
     };
     let may_stay = |plan: &Plan| {
         let is_within = match plan.transaction {
-            None => plan.place != Place::Writer,
+            None => plan.place != Place::Writer || plan.reader_if_allowed,
             Some(Savepoint(_) | ReleaseSavepoint(_) | RollbackTo(_)) => true,
             Some(_) => false,
         };

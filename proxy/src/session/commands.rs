@@ -79,10 +79,9 @@ impl Session {
     ) -> io::Result<Flow> {
         // Before it is decided what its connection knows of the statement before. What is executed by
         // name is another statement.
-        let may_leave = self.transaction == Transaction::ReadOnly || self.deferred.reads_ahead;
-        if may_leave
+        if self.transaction == Transaction::ReadOnly
             && planned.plan.prepared.is_none()
-            && let Err(error) = Box::pin(self.leave_what_is_over(planned)).await
+            && let Err(error) = Box::pin(self.leave_reader(&planned.plan)).await
         {
             self.refuse(&error).await?;
             return Ok(Flow::End(Ended::Closed));

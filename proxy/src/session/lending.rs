@@ -96,7 +96,7 @@ impl Session {
             holds: self.holds,
             pinned,
             reads_ahead,
-            locks_reads: plan.kind == Kind::Begin && self.is_serializable(),
+            locks_reads: plan.kind == Kind::Begin && self.is_serializable() == Some(true),
             allowed_functions: &self.world.config.routing.reader_functions,
         };
         let route = routing::route(plan, hints, &view);

@@ -22,7 +22,7 @@ impl Session {
             && is_plain_read(plan, hints)
             && self.is_optimistic(hints)
             && self.holds.is_empty()
-            && !self.is_serializable()
+            && self.is_serializable() == Some(false)
     }
 
     fn is_optimistic(&self, hints: &Hints) -> bool {
@@ -32,16 +32,16 @@ impl Session {
             || user.is_some_and(|user| user.optimistic_reads)
     }
 
-    /// Whether reads of a transaction lock what they read.
-    pub(super) fn is_serializable(&self) -> bool {
+    /// Whether reads of a transaction lock what they read, if that is known.
+    pub(super) fn is_serializable(&self) -> Option<bool> {
         let variables = &self.state.variables;
         let set = variables.get("transaction_isolation");
         match set.or_else(|| variables.get("tx_isolation")) {
-            Some(level) => level.eq_ignore_ascii_case(b"SERIALIZABLE"),
+            Some(level) => Some(level.eq_ignore_ascii_case(b"SERIALIZABLE")),
             None => {
                 let writer = self.world.snapshot.writer.as_ref();
                 let server = writer.and_then(|writer| writer.server());
-                server.is_none_or(|server| server.is_serializable)
+                server.map(|server| server.is_serializable)
             }
         }
     }

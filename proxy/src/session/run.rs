@@ -145,7 +145,7 @@ impl Session {
 
     /// Leaves what the session has open on a reader, or owes a server, if the statement ends it by
     /// being what it is.
-    pub(super) async fn leave_what_is_over(&mut self, planned: &Planned) -> Result<(), SqlError> {
+    async fn leave_what_is_over(&mut self, planned: &Planned) -> Result<(), SqlError> {
         let plan = &*planned.plan;
         self.leave_reader(plan).await?;
         let is_elsewhere =

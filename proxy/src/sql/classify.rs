@@ -147,6 +147,7 @@ impl Plan {
             holds: Holds::empty(),
             releases: Releases::empty(),
             hides_locks: false,
+            sets_server: false,
             needs: Needs::empty(),
             transaction: None,
             tables: None,

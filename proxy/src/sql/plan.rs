@@ -34,6 +34,8 @@ pub struct Plan {
     pub releases: Releases,
     /// True where a routine that it runs has been found to take user locks.
     pub hides_locks: bool,
+    /// True where a `SET` may be of a server's own variables.
+    pub sets_server: bool,
     /// What it asks of the session or of the previous statement.
     pub needs: Needs,
     /// What it does to the transaction.
@@ -71,6 +73,7 @@ impl Plan {
             holds: Holds::empty(),
             releases: Releases::empty(),
             hides_locks: false,
+            sets_server: false,
             needs: Needs::empty(),
             transaction: None,
             variables: Vec::new(),

@@ -90,11 +90,13 @@ fn next_transaction(rest: Words<'_>) -> Plan {
 
 fn transactions(global: bool) -> Plan {
     if global {
-        Plan::new(
+        let mut plan = Plan::new(
             Kind::SetTransaction,
             Place::Writer,
             "it sets a server's own variables",
-        )
+        );
+        plan.sets_server = true;
+        plan
     } else {
         Plan::new(
             Kind::SetTransaction,
@@ -196,6 +198,7 @@ fn assignments(rest: Words<'_>) -> Plan {
         )
     };
     let mut plan = Plan::new(Kind::Set, place, reason).holding(summary.holds);
+    plan.sets_server = summary.server || summary.misread;
     plan.marks = !facts.unknown_functions.is_empty() || facts.sequence || summary.misread;
     facts.needs.remove(Needs::CALC_FOUND_ROWS);
     facts.needs |= summary.needs;

@@ -118,7 +118,7 @@ pub(crate) const KNOWN: &[Known] = &[
     Known {
         reason: "A textual statement is prepared anew on a connection of a transaction that may only read, which MySQL refuses; it does \
                  not come to a wrong number of arguments then. Nor does a statement that no cursor can be opened for, which is prepared anew \
-                 behind LOCK TABLES.",
+                 behind LOCK TABLES. A statement that was prepared without a schema is in that of the connection that its session keeps.",
         hide: one_of_two_errors,
     },
 ];
@@ -171,6 +171,9 @@ pub(crate) const PARTINGS: &[Parting] = &[
 fn one_of_two_errors(question: Question<'_>, answer: &mut Answer) {
     if matches!(question.step, Step::Query(sql) if sql.starts_with("EXECUTE ")) {
         hide_errors(answer, &[1210, 1792]);
+    }
+    if matches!(question.step, Step::Execute { .. }) {
+        hide_errors(answer, &[1046, 1146]);
     }
     if matches!(question.step, Step::Execute { cursor: true, .. }) {
         hide_errors(answer, &[1100, 1210]);

@@ -6,6 +6,15 @@ use crate::script::{Script, Step};
 pub(super) fn scripts() -> Vec<(&'static str, Script)> {
     vec![
         (
+            "a user variable that MariaDB leaves as no text of its character set",
+            script(queries(&[
+                "SET @a = _latin1 'é', @b = x'00FF27', @c = DATE '2024-02-29'",
+                "SET @b = IF(7 > 2, ABS(-9223372036854775808), 9), @b = 'a b'",
+                "SET @a := @a",
+                "SELECT HEX(@a), HEX(@b), @c",
+            ])),
+        ),
+        (
             "variables are carried from and to connections whose collation is of a wide character set",
             wide_collation(),
         ),
