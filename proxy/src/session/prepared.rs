@@ -252,6 +252,10 @@ impl Session {
             return self.refuse(error).await;
         }
         let with_cursor = execute.cursor_flags != 0;
+        if !with_cursor && let ended @ Flow::End(_) = self.close_cursor(id, &entry.statement).await
+        {
+            return Ok(ended);
+        }
         let original = &entry.original;
         if original.planned.plan.place == Place::Previous
             && self.has_kept_conditions(&original.sql).await
@@ -260,10 +264,6 @@ impl Session {
             && Box::pin(self.answer_diagnosis(&original.sql, Sending::BINARY)).await?
         {
             return Ok(Flow::Continue);
-        }
-        if !with_cursor && let ended @ Flow::End(_) = self.close_cursor(id, &entry.statement).await
-        {
-            return Ok(ended);
         }
         // Before it is decided what its connection knows of the statement before.
         if let Err(error) = Box::pin(self.leave_reader(&original.planned.plan)).await {

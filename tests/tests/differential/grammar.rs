@@ -96,7 +96,7 @@ pub(crate) fn rule(name: &str) -> &'static [&'static str] {
             "INSERT INTO t (id, a) VALUES ({small}, {small})",
             "INSERT IGNORE INTO t (id, a, b) VALUES ({small}, {expression}, {string})",
             "INSERT INTO t (id, a) VALUES ({small}, {small}) ON DUPLICATE KEY UPDATE a = {small}, id = LAST_INSERT_ID(id)",
-            "INSERT INTO t (a) SELECT a + {small} FROM t WHERE {condition}",
+            "INSERT INTO t (a) SELECT a + {small} FROM t WHERE {condition} ORDER BY id",
             "REPLACE INTO t (id, a, b) VALUES ({small}, {small}, {string})",
             "2*UPDATE t SET a = {expression} WHERE {condition}",
             "UPDATE t SET b = {string} WHERE id = {small}",

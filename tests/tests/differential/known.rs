@@ -89,8 +89,8 @@ pub(crate) const KNOWN: &[Known] = &[
         hide: marks_of_parameters,
     },
     Known {
-        reason: "How often a parameter that is no integer is converted, and warned of, depends on what the statement was \
-                 executed with before on that connection, also for other sessions.",
+        reason: "How often a parameter that is no integer is converted, and on MariaDB a constant, and warned of, depends on \
+                 what the statement was executed with before on that connection, also for other sessions.",
         hide: warnings_of_conversions,
     },
     Known {
@@ -333,6 +333,8 @@ fn ends_before_errors(question: Question<'_>, answer: &mut Answer) {
 
 fn warnings_of_conversions(question: Question<'_>, answer: &mut Answer) {
     let is_converted = match question.step {
+        // MariaDB keeps what it has made of a constant at an execution for those that follow.
+        Step::Execute { values, .. } if values.is_empty() => question.flavor == Flavor::Mariadb,
         Step::Execute { values, .. } => values
             .iter()
             .any(|value| !matches!(value, Value::Integer(_))),

@@ -122,6 +122,10 @@ async fn reads_before_the_first_write_see_one_state(flavor: Flavor) {
         .unwrap();
     stage.caught_up().await;
     assert_eq!(read(&mut a).await, Some(10), "as it was at the first read");
+    for statement in ["SAVEPOINT s", "SHOW ISTHMUS LAST", "/* nothing */"] {
+        a.query_drop(statement).await.unwrap();
+        assert_eq!(read(&mut a).await, Some(10), "behind {statement}");
+    }
     a.query_drop("INSERT INTO t VALUES (2, 0)").await.unwrap();
     assert_eq!(read(&mut a).await, Some(20), "as the writer has it");
     a.query_drop("ROLLBACK").await.unwrap();

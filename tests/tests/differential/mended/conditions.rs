@@ -103,6 +103,15 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
             ])),
         ),
         (
+            "SHOW COUNT(*) that is executed again while it has a cursor",
+            script(vec![
+                prepare("SHOW COUNT(*) WARNINGS"),
+                with_cursor(&[]),
+                query("SELECT CAST('12x' AS SIGNED), CAST('x' AS DECIMAL)"),
+                execute(&[]),
+            ]),
+        ),
+        (
             "GET DIAGNOSTICS of ROW_COUNT, executed with a cursor that it has none of",
             script(vec![
                 prepare("GET DIAGNOSTICS @number = NUMBER, @rows = ROW_COUNT"),
