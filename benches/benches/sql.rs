@@ -74,6 +74,7 @@ fn route(criterion: &mut Criterion) {
             holds: Holds::empty(),
             pinned: false,
             reads_ahead: false,
+            locks_reads: false,
             allowed_functions: &[],
         };
         group.bench_function(name, |bencher| {

@@ -122,7 +122,9 @@ impl UserValue {
             _ if is_double(column) => UserType::Double,
             0 | 246 => UserType::Decimal,
             // A literal must be well-formed. MariaDB leaves other texts behind a SET that fails.
-            _ if collation.starts_with(b"utf8") && !value.is_none_or(is_utf8) => {
+            _ if collation.starts_with(b"utf8")
+                && !value.is_none_or(|value| is_utf8(value, collation)) =>
+            {
                 UserType::Text("binary".into())
             }
             _ => UserType::Text(plain_name(collation)?.into()),
@@ -262,8 +264,13 @@ fn put_text(collation: &str, value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-fn is_utf8(value: &[u8]) -> bool {
-    std::str::from_utf8(value).is_ok()
+/// Whether it is well-formed in utf8mb4, or in utf8mb3, which has no characters of four bytes.
+fn is_utf8(value: &[u8], collation: &[u8]) -> bool {
+    let most = match collation.starts_with(b"utf8mb4") {
+        true => 4,
+        false => 3,
+    };
+    std::str::from_utf8(value).is_ok_and(|text| text.chars().all(|c| c.len_utf8() <= most))
 }
 
 fn plain_name(name: &[u8]) -> Option<&str> {

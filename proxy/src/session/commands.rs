@@ -121,6 +121,13 @@ impl Session {
         if planned.plan.transaction.is_some() && Box::pin(self.answer_at_once(planned)).await? {
             return Ok(Flow::Continue);
         }
+        if self.deferred.reads_ahead
+            && let Err(error) =
+                Box::pin(self.stop_reading_ahead(&planned.plan, &planned.hints)).await
+        {
+            self.refuse(&error).await?;
+            return Ok(Flow::End(Ended::Closed));
+        }
         let lists_variables = lists_tracked_variables(&planned.plan);
         let announced = lists_variables.then(|| sql::without_announcement(sql));
         let wants_token = announced.as_ref().map(Option::is_some);

@@ -6,6 +6,7 @@
 //! rolled back there, where it has changed nothing, and begins on the writer.
 
 use super::Session;
+use crate::error::SqlError;
 use crate::routing::Transaction;
 use crate::sql::{Hints, Kind, Place, Plan, TransactionEffect};
 
@@ -46,16 +47,21 @@ impl Session {
         }
     }
 
-    /// Leaves the reader that the transaction has read on, if the statement belongs on the writer.
-    pub(super) fn stop_reading_ahead(&mut self, plan: &Plan, hints: &Hints) {
+    /// Leaves the reader that the transaction has read on, if the statement belongs on the writer. With
+    /// an error, user variables were lost, and the session has to end.
+    pub(super) async fn stop_reading_ahead(
+        &mut self,
+        plan: &Plan,
+        hints: &Hints,
+    ) -> Result<(), SqlError> {
         if !self.deferred.reads_ahead || is_plain_read(plan, hints) {
-            return;
+            return Ok(());
         }
         match &plan.transaction {
             Some(TransactionEffect::Commit { .. } | TransactionEffect::Rollback { .. })
                 if plan.is_certain =>
             {
-                return;
+                return Ok(());
             }
             Some(TransactionEffect::Begin {
                 read_only: None | Some(false),
@@ -63,20 +69,29 @@ impl Session {
             }) if plan.is_certain => {
                 // The next transaction begins on the reader as this one has.
                 self.deferred.end();
-                return;
+                return Ok(());
             }
             Some(TransactionEffect::Begin { .. }) => self.forget_transaction(),
-            _ if plan.place == Place::Previous => return,
+            _ if plan.place == Place::Previous => return Ok(()),
             _ => {}
         }
         self.deferred.reads_ahead = false;
-        if let Some(lease) = self.lease.take() {
-            self.diagnostics.note_departure();
-            self.handle.set_at_rest();
-            let state = self.state_to_leave(&lease);
-            // Nobody waits for it: nothing on the writer depends on it.
-            drop(lease.roll_back_and_release(false, state));
+        let Some(mut lease) = self.lease.take() else {
+            return Ok(());
+        };
+        let rescued = self.rescue_before(&mut lease, plan).await;
+        if !self.assigned.is_empty() {
+            return rescued;
         }
+        self.diagnostics.note_departure();
+        self.handle.set_at_rest();
+        let state = self.state_to_leave(&lease);
+        match rescued {
+            // Nobody waits for it: nothing on the writer depends on it.
+            Ok(()) => drop(lease.roll_back_and_release(false, state)),
+            Err(_) => drop(lease),
+        }
+        Ok(())
     }
 }
 

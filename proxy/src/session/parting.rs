@@ -8,7 +8,7 @@ use super::Session;
 use super::lending::Interrupted;
 use crate::admin::metrics::SavedTrip;
 use crate::error::SqlError;
-use crate::pool::only_value;
+use crate::pool::{Lease, only_value};
 use crate::routing::{self, Transaction};
 use crate::sql::{Holds, Plan, TransactionEffect};
 
@@ -107,10 +107,7 @@ impl Session {
         let Some(mut lease) = self.lease.take() else {
             return Ok(());
         };
-        // Nothing of the statement has run here.
-        let mut untouched = plan.preparation();
-        untouched.unknown_functions.clear();
-        let rescued = self.rescue(&mut lease, &untouched).await;
+        let rescued = self.rescue_before(&mut lease, plan).await;
         let is_told = rescued.is_ok();
         if !self.assigned.is_empty() {
             return rescued;
@@ -138,6 +135,18 @@ impl Session {
         }
         self.forget_transaction();
         Ok(())
+    }
+
+    /// Fetches what only this connection knows of the statements before this one, none of which has run
+    /// here.
+    pub(super) async fn rescue_before(
+        &mut self,
+        lease: &mut Lease,
+        plan: &Plan,
+    ) -> Result<(), SqlError> {
+        let mut untouched = plan.preparation();
+        untouched.unknown_functions.clear();
+        self.rescue(lease, &untouched).await
     }
 
     /// Waits until the server has answered to what the session has left behind: what follows may

@@ -20,6 +20,7 @@ use super::work::Work;
 use crate::admin::metrics::Route;
 use crate::error::SqlError;
 use crate::pool::{Lease, State};
+use crate::routing::Transaction;
 use crate::sql::{self, Diagnosis, Dialect, Kind, Needs, Place, Plan, Planned};
 
 /// MariaDB's clients name the statement that was prepared last with this id.
@@ -266,7 +267,9 @@ impl Session {
             return Ok(Flow::Continue);
         }
         // Before it is decided what its connection knows of the statement before.
-        if let Err(error) = Box::pin(self.leave_reader(&original.planned.plan)).await {
+        if (self.transaction != Transaction::None || self.deferred.reads_ahead)
+            && let Err(error) = Box::pin(self.leave_what_is_over(&original.planned)).await
+        {
             self.refuse(&error).await?;
             return Ok(Flow::End(Ended::Closed));
         }

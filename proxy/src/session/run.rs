@@ -145,7 +145,7 @@ impl Session {
 
     /// Leaves what the session has open on a reader, or owes a server, if the statement ends it by
     /// being what it is.
-    async fn leave_what_is_over(&mut self, planned: &Planned) -> Result<(), SqlError> {
+    pub(super) async fn leave_what_is_over(&mut self, planned: &Planned) -> Result<(), SqlError> {
         let plan = &*planned.plan;
         self.leave_reader(plan).await?;
         let is_elsewhere =
@@ -153,8 +153,7 @@ impl Session {
         if is_elsewhere && self.deferred.begins() {
             self.forget_transaction();
         }
-        self.stop_reading_ahead(plan, &planned.hints);
-        Ok(())
+        self.stop_reading_ahead(plan, &planned.hints).await
     }
 
     /// Tells the client that the statement got no connection.

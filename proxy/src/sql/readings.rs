@@ -112,6 +112,7 @@ fn merge(plan: &mut Plan, other: Plan) {
     }
     plan.reader_if_allowed &= other.reader_if_allowed || harmless;
     plan.marks |= other.marks;
+    plan.sets_server |= other.sets_server;
     plan.holds |= other.holds;
     plan.releases &= other.releases;
     plan.needs |= other.needs;

@@ -51,11 +51,12 @@ pub(super) fn set(mut rest: Words<'_>, depth: u32) -> Plan {
 
 /// MySQL's `SET RESOURCE GROUP name [FOR thread, …]`: without numbers it is about the own thread.
 fn resource_group(mut rest: Words<'_>) -> Plan {
-    let plan = Plan::new(
+    let mut plan = Plan::new(
         Kind::Set,
         Place::Writer,
         "it is about a thread of one server",
     );
+    plan.sets_server = true;
     rest.next();
     match rest.accept("for") {
         true => plan,

@@ -8,7 +8,7 @@ use isthmus_protocol::capabilities::Capabilities;
 use isthmus_protocol::column::ColumnDefinition;
 use isthmus_protocol::error_packet::ErrPacket;
 use isthmus_protocol::lenenc::Reader;
-use isthmus_protocol::ok::OkPacket;
+use isthmus_protocol::ok::{EofPacket, OkPacket};
 use isthmus_protocol::prepared::PrepareOk;
 use isthmus_protocol::session_track::{Change, changes};
 use isthmus_protocol::status::Status;
@@ -76,6 +76,16 @@ impl Answer {
         let (what, packet) = self.packets.last()?;
         let error = ErrPacket::parse(&packet.payload).ok();
         error.filter(|_| *what == What::Err).map(|error| error.code)
+    }
+
+    /// How many warnings it counts at its end; `None` behind an error.
+    pub(crate) fn warnings(&self) -> Option<u16> {
+        let (what, packet) = self.packets.last()?;
+        match what {
+            What::Ok => Some(OkPacket::parse(&packet.payload, true).ok()?.warnings),
+            What::Eof => Some(EofPacket::parse(&packet.payload).ok()?.warnings),
+            _ => None,
+        }
     }
 
     /// Reads what answers one command.

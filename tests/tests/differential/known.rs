@@ -142,6 +142,27 @@ pub(crate) const PARTINGS: &[Parting] = &[
         },
     },
     Parting {
+        reason: "Whether MySQL converts a parameter that is no integer, or refuses it, depends on what the statement was \
+                 executed with before on that connection.",
+        is_it: |question, direct, proxied| {
+            let is_converted = matches!(question.step, Step::Execute { values, .. }
+                if values.iter().any(|value| !matches!(value, Value::Integer(_))));
+            let errors = [direct.error(), proxied.error()];
+            let is_conversion = |error: &Option<u16>| matches!(error, Some(1292 | 1366 | 3988));
+            question.flavor == Flavor::Mysql
+                && is_converted
+                && errors.iter().any(is_conversion)
+                && errors.contains(&None)
+        },
+    },
+    Parting {
+        reason: "Whether MySQL looks at a row to find that a text is no number, and warns of that, is up to its statistics.",
+        is_it: |question, direct, proxied| {
+            let compares = matches!(question.step, Step::Query(sql) if sql.starts_with("SELECT ") && sql.contains("WHERE a = @"));
+            question.flavor == Flavor::Mysql && compares && direct.warnings() != proxied.warnings()
+        },
+    },
+    Parting {
         reason: "A statement that was prepared in a schema that has been dropped since cannot be prepared again on another \
                  connection; one that has it executes it in no schema.",
         is_it: |question, direct, proxied| {

@@ -140,6 +140,34 @@ async fn reads_before_the_first_write_see_one_state(flavor: Flavor) {
     .await;
 }
 
+/// What is asked on the writer about the reads before is what they have left on the reader.
+async fn the_writer_knows_what_was_read(flavor: Flavor) {
+    let stage = shared_stage(flavor).await;
+    album(stage, "trips_known").await;
+    let ocean = Ocean::with(stage, optimistic).await;
+    let mut a = ocean.connect(Some("trips_known")).await;
+    for statement in [
+        "BEGIN",
+        "SELECT id FROM t UNION SELECT 5 UNION SELECT 6",
+        "SET @n = FOUND_ROWS()",
+        "UPDATE t SET a = FOUND_ROWS() WHERE id = 1",
+        "INSERT INTO t VALUES (2, @n)",
+        "COMMIT",
+    ] {
+        a.query_drop(statement).await.unwrap();
+    }
+    let all = "SELECT CAST(a AS CHAR) FROM trips_known.t ORDER BY id";
+    assert_eq!(column(stage.lab.writer(), all).await, ["3", "3"]);
+    let prepared = a.prep("UPDATE t SET a = FOUND_ROWS()").await.unwrap();
+    a.query_drop("BEGIN").await.unwrap();
+    a.query_drop("SELECT id FROM t UNION SELECT 5 UNION SELECT 6")
+        .await
+        .unwrap();
+    a.exec_drop(&prepared, ()).await.unwrap();
+    a.query_drop("COMMIT").await.unwrap();
+    assert_eq!(column(stage.lab.writer(), all).await, ["4", "4"]);
+}
+
 async fn it_is_refused_where_it_would_break_a_promise(flavor: Flavor) {
     let stage = shared_stage(flavor).await;
     album(stage, "trips_refused").await;
@@ -216,6 +244,7 @@ async fn whereabouts(session: &mut Conn) -> String {
 isthmus_tests::on_both! {
     nothing_crosses_before_the_first_write
     reads_before_the_first_write_see_one_state
+    the_writer_knows_what_was_read
     it_is_refused_where_it_would_break_a_promise
     a_hint_asks_for_it_in_one_transaction
 }
