@@ -44,8 +44,9 @@ pub struct Connection {
     pub state: Arc<State>,
     /// Whether an answer since this was last looked at has told of a change without a name.
     pub has_unnamed_change: bool,
-    /// Whether characteristics of the next transaction may be left on it, which a ROLLBACK takes back.
-    pub may_have_characteristics: bool,
+    /// Whether a ROLLBACK has to take back what may be left on it: characteristics of the next
+    /// transaction, or something of one that the server has ended with an error.
+    pub needs_rollback: bool,
     /// What LAST_INSERT_ID() returns on it, if that is known.
     pub last_insert_id: Option<u64>,
     /// What the login begins with, as it stands behind SET ROLE.
@@ -109,7 +110,7 @@ impl Connection {
             server,
             state,
             has_unnamed_change: false,
-            may_have_characteristics: false,
+            needs_rollback: false,
             last_insert_id: Some(0),
             login_role: NO_ROLE.into(),
             inherited: Variables::new(),
@@ -271,7 +272,7 @@ impl Connection {
         let sent = self.stream.write_all(&out).await;
         sent.map_err(RelayError::from_backend)?;
         let mut error = self.swallow(Kind::Simple).await?.error;
-        self.may_have_characteristics = false;
+        self.needs_rollback = false;
         let mut packets = Vec::new();
         if asks_id {
             let reply = swallow(&mut self.stream, Kind::Query, Some(&mut packets)).await;
@@ -607,7 +608,7 @@ impl Connection {
         }
         let multi = self.state.multi_statements;
         self.last_insert_id = Some(0);
-        self.may_have_characteristics = false;
+        self.needs_rollback = false;
         self.prepared.clear();
         self.texts.clear();
         self.closing.clear();

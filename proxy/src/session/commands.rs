@@ -10,7 +10,7 @@ use isthmus_protocol::status::Status;
 use super::conversation::{Ended, Flow};
 use super::diagnosis::Sending;
 use super::diagnostics::Diagnostics;
-use super::followup::touches_ids;
+use super::followup::{has_own_tracking, touches_ids};
 use super::script::begins_here;
 use super::work::Work;
 use super::{Session, identity};
@@ -190,10 +190,12 @@ impl Session {
             // No SET changes what the connection knows of that.
             values.found_rows = None;
         }
-        // What brings LAST_INSERT_ID() or variables back would be the statement before.
-        let brings_back = touches_ids(plan) && !self.has_own_id;
-        let sets_again = !self.for_next_transaction.is_empty();
-        let has_front = brings_back || sets_again || self.asks_for_own_variables(plan, sql);
+        // What brings LAST_INSERT_ID(), variables or statements back would be the statement before.
+        let has_front = (touches_ids(plan) && !self.has_own_id)
+            || !self.for_next_transaction.is_empty()
+            || has_own_tracking(plan)
+            || self.needs_texts(plan)
+            || self.asks_for_own_variables(plan, sql);
         if self.is_in_state() && !has_front && !self.diagnostics.are_elsewhere {
             // The connection is still there and knows better.
             values = Values {

@@ -116,7 +116,12 @@ impl Session {
                 // The answer is out already; only the connection is lost.
                 Err(_) => {
                     self.has_made_ids |= makes_ids(plan) && may_have_made_ids(plan, &reply);
-                    return Ok(self.lose(plan, &lease));
+                    let flow = self.lose(plan, &lease);
+                    // Without autocommit, it may have begun a transaction.
+                    return Ok(match reply.is_in_transaction() {
+                        true => Flow::End(Ended::Closed),
+                        false => flow,
+                    });
                 }
             }
             let calculates = plan.needs.contains(Needs::CALC_FOUND_ROWS);
@@ -166,10 +171,13 @@ impl Session {
         if was_open && ends_transaction(plan) {
             self.holding.release(Holds::TRANSACTION);
         }
+        // MariaDB before 10.11.14 begins another one with the next statement.
+        lease.needs_rollback |=
+            was_open && reply.error.is_some() && self.transaction == Transaction::None;
         self.note_holds(plan, sql, &reply, &tracked);
         if self.was_the_next_transaction(plan, work, &reply) {
             self.holds -= Holds::NEXT_TRANSACTION;
-            lease.may_have_characteristics = true;
+            lease.needs_rollback = true;
         }
         self.note_for_next_transaction(plan, work, &reply);
         if was_read_only && self.leaves_next_read_only(plan) {
@@ -315,7 +323,9 @@ impl Session {
         if let Some(counted) = counted {
             self.diagnostics.row_count.value = counted;
         }
-        self.note_found_rows(plan, sql, reply, lease);
+        if work.kind() != Kind::Fetch {
+            self.note_found_rows(plan, sql, reply, lease);
+        }
     }
 
     /// Takes note of what FOUND_ROWS() says.

@@ -588,7 +588,7 @@ impl Session {
 
     /// Gives a connection back that is at rest and has nothing of the session but its state.
     pub(super) fn release(&self, mut lease: Lease) {
-        if lease.may_have_characteristics {
+        if lease.needs_rollback {
             let state = self.state_to_leave(&lease);
             // Nobody waits for it: nothing is open.
             drop(lease.roll_back_and_release(false, state));

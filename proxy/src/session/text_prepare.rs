@@ -132,8 +132,12 @@ impl Session {
     /// Whether a statement has the server find textual prepared statements of the session's. One that
     /// is itself executed as such does without: it would keep its connection for that.
     pub(super) fn hands_over(&self, work: &Work<'_>, plan: &Plan) -> bool {
+        !matches!(work, Work::Text { .. }) && self.needs_texts(plan)
+    }
+
+    /// Whether the server may need textual prepared statements of the session's for it.
+    pub(super) fn needs_texts(&self, plan: &Plan) -> bool {
         !self.text_statements.is_empty()
-            && !matches!(work, Work::Text { .. })
             && (plan.is_script() || runs_routine(plan) || plan.prepared.is_some())
     }
 

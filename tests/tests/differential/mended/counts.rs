@@ -463,6 +463,35 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
         ),
         ("what cannot be prepared again has made no id", unprepared()),
         (
+            "FOUND_ROWS() behind a fetch in a transaction",
+            script(vec![
+                query("INSERT INTO t (a) VALUES (1), (2), (3)"),
+                prepare("SELECT id FROM t ORDER BY id"),
+                query("BEGIN"),
+                with_cursor(&[]),
+                Step::Fetch(0, 2),
+                query("SELECT FOUND_ROWS()"),
+                query("COMMIT"),
+                query("SELECT FOUND_ROWS()"),
+            ]),
+        ),
+        (
+            "ROW_COUNT() beside textual statements and the session's own tracking",
+            script(queries(&[
+                "PREPARE s FROM 'SELECT 1'",
+                "BEGIN",
+                "INSERT INTO t (a) VALUES (5)",
+                "UPDATE t SET b = 'n' WHERE id IN (1, 2)",
+                "SELECT ROW_COUNT(); EXECUTE s",
+                "UPDATE t SET b = 'm' WHERE id IN (1, 2)",
+                "SELECT ROW_COUNT(), @@session_track_schema",
+                "UPDATE t SET b = 'n' WHERE id IN (1, 2)",
+                "CALL doubles(ROW_COUNT(), @result)",
+                "SELECT @result",
+                "COMMIT",
+            ])),
+        ),
+        (
             "ROW_COUNT() of a statement that is prepared behind SET TRANSACTION",
             script(vec![
                 prepare("SELECT ROW_COUNT()"),
